@@ -1,0 +1,5 @@
+"""``python -m resnets``."""
+
+from resnets.cli import main
+
+main()

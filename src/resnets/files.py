@@ -1,0 +1,55 @@
+"""Writing files so that a crash, a full disk or a kill never leaves half of one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from resnets.errors import UserError
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; on success it is synced and renamed to `path`.
+
+    Raises:
+      UserError: no permission, no space, or no such folder; the old file, if any, is untouched.
+    """
+    temporary: Path | None = None
+    try:
+        # A name holds 255 bytes and a character takes up to four, so a long one is cut.
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+        temporary = Path(name)
+        os.close(descriptor)
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())  # a temporary file is private to its owner
+        sync(temporary)
+        os.replace(temporary, path)
+        sync(path.parent)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's entries, are on the disk."""
+    if os.name == "nt" and path.is_dir():  # Windows cannot open a folder, and needs no such step
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    # The mask can only be read by setting it.
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
