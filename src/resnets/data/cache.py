@@ -1,0 +1,108 @@
+"""`ImageCache`: every photo is decoded once, and a photo that does not decode is remembered."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from resnets.data.images import DecodeError
+from resnets.data.loader import prefetch
+from resnets.data.preprocess import Preprocess
+from resnets.data.sources import Samples
+
+MEMORY_SHARE = 0.4  # of what is available when training starts
+DISK_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where decoded photos are kept: ``memory``, ``disk`` (below `directory`) or ``none``."""
+
+    kind: str
+    directory: Path | None = None
+
+    def __str__(self) -> str:
+        return {"memory": "in memory", "disk": f"in {self.directory}", "none": "not kept"}[
+            self.kind
+        ]
+
+
+def choose_storage(nbytes: int, directory: Path) -> Storage:
+    """Choose where `nbytes` of decoded photos fit: memory, else the disk of `directory`."""
+    if nbytes <= MEMORY_SHARE * psutil.virtual_memory().available:
+        return Storage("memory")
+    if nbytes <= DISK_SHARE * shutil.disk_usage(directory).free:
+        return Storage("disk", directory)
+    return Storage("none")
+
+
+class ImageCache:
+    """Prepared photos ``resize resize C`` (uint8) of a split, decoded when first asked for.
+
+    Safe to read from several threads. `failed` maps samples to the reason why they do not decode.
+    """
+
+    def __init__(self, samples: Samples, preprocess: Preprocess, storage: Storage) -> None:
+        self.samples = samples
+        self.preprocess = preprocess
+        self.failed: dict[int, str] = {}
+        self._lock = threading.Lock()
+        self._shape = (preprocess.resize, preprocess.resize, preprocess.channels)
+        self._ready = np.zeros(len(samples), dtype=bool)
+        self._images = _allocate((len(samples), *self._shape), storage)
+
+    def get(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """Return those of the samples that decode, and their photos ``N resize resize C``."""
+        if self._images is None:
+            images = [self._decode(i) for i in map(int, indices)]
+            good = indices[[image is not None for image in images]]
+            kept = [image for image in images if image is not None]
+            return good, np.array(kept, np.uint8).reshape(-1, *self._shape)
+        for i in map(int, indices[~self._ready[indices]]):
+            image = self._decode(i)
+            if image is not None:
+                self._images[i] = image
+                self._ready[i] = True
+        good = indices[self._ready[indices]]
+        return good, self._images[good]
+
+    def fill(self, workers: int, chunk: int = 64) -> Iterator[int]:
+        """Decode everything, yielding how many more photos are done; nothing if nothing is kept."""
+        if self._images is None:
+            return
+        starts = range(0, len(self.samples), chunk)
+
+        def decode(start: int) -> int:
+            indices = np.arange(start, min(start + chunk, len(self.samples)))
+            self.get(indices)
+            return len(indices)
+
+        yield from prefetch(decode, starts, workers)
+
+    def _decode(self, i: int) -> NDArray[np.uint8] | None:
+        if i in self.failed:
+            return None
+        try:
+            return self.preprocess.prepare(self.samples.read(i))
+        except DecodeError as error:
+            with self._lock:
+                self.failed[i] = str(error)
+            return None
+
+
+def _allocate(shape: tuple[int, ...], storage: Storage) -> NDArray[np.uint8] | None:
+    if storage.kind == "none":
+        return None
+    if storage.kind == "memory":
+        return np.empty(shape, dtype=np.uint8)
+    # The file has no name once it is open: it goes when the process does, however that ends.
+    with tempfile.TemporaryFile(dir=storage.directory) as file:
+        return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)

@@ -1,0 +1,104 @@
+"""`Preprocess`: the one way from a file to the numbers that a network reads.
+
+Training's own evaluation, `evaluate`, `predict` and the Python API all go through the same two
+steps, described by the same stored values: `prepare` (decode, scale, crop; uint8, cached) and
+`normalize` (float). What a model was validated with is therefore what it is used with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from resnets.data.images import decode, resize_crop
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+STATISTICS = {  # mean and standard deviation of ImageNet's pixels, in units of the full range
+    3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    1: ((0.449,), (0.226,)),
+}
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How photos become inputs; stored in the model file.
+
+    The short side is scaled to `resize` pixels, the centred square of that side is kept, and of it
+    the centred `size` × `size` pixels; then (pixel / 255 - mean) / std for each channel.
+
+    Raises:
+      ValueError: a field is out of range; the message names it.
+    """
+
+    size: int
+    resize: int
+    channels: int = 3
+    interpolation: str = "bilinear"
+    mean: tuple[float, ...] = STATISTICS[3][0]
+    std: tuple[float, ...] = STATISTICS[3][1]
+    background: tuple[int, int, int] = (255, 255, 255)
+
+    def __post_init__(self) -> None:
+        if {type(self.size), type(self.resize)} != {int}:
+            raise ValueError(f"size={self.size!r}, resize={self.resize!r}: both are ints")
+        if not 1 <= self.size <= self.resize <= 8192:
+            raise ValueError(f"size={self.size}, resize={self.resize}: 1 ≤ size ≤ resize ≤ 8192")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation={self.interpolation!r} is none of {INTERPOLATIONS}")
+        if self.channels not in STATISTICS:
+            raise ValueError(f"channels={self.channels}: photos are read with 1 or 3")
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(f"mean {self.mean} and std {self.std} need {self.channels} numbers")
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
+            raise ValueError(f"mean {self.mean} and std {self.std}: finite, and std positive")
+        if len(self.background) != 3 or not set(self.background) <= set(range(256)):
+            raise ValueError(f"background={self.background} is not three numbers in 0…255")
+
+    @classmethod
+    def for_photos(cls, size: int, resize: int, channels: int = 3) -> Self:
+        """Return the description for photos of 1 (grey) or 3 channels."""
+        if channels not in STATISTICS:
+            raise ValueError(f"channels={channels}: photos are read with 1 or 3")
+        mean, std = STATISTICS[channels]
+        return cls(size, resize, channels, mean=mean, std=std)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read `to_dict`'s values back. Raises ValueError for anything else."""
+        try:
+            fields: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+            }
+            return cls(**fields)
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"not a preprocessing description: {error}") from None
+
+    def prepare(self, source: Path | bytes | NDArray[Any]) -> NDArray[np.uint8]:
+        """Decode one photo to ``resize resize C`` (uint8). Raises DecodeError with the reason."""
+        image = decode(source, self.channels, self.background)
+        return resize_crop(image, self.resize, self.interpolation)
+
+    def center(self, images: Tensor) -> Tensor:
+        """Cut the centred ``N size size C``; photos of that size already pass unchanged."""
+        margin = (images.shape[1] - self.size) // 2
+        return images[:, margin : margin + self.size, margin : margin + self.size]
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Turn pixels ``N H W C`` (uint8, or float in 0…255) into the network's ``N C H W``.
+
+        The result is laid out channels-last, as the pixels were.
+        """
+        scale = 1 / (255 * torch.tensor(self.std, dtype=torch.float32, device=images.device))
+        shift = torch.tensor(self.mean, dtype=torch.float32, device=images.device) * 255
+        return ((images.float() - shift) * scale).permute(0, 3, 1, 2)
