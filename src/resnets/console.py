@@ -1,0 +1,61 @@
+"""What people see while something runs: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console as RichConsole
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+Advance = Callable[[int], None]
+
+
+class Rate(ProgressColumn):
+    """Units per second, such as images/s."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f} {task.fields['unit']}/s")
+
+
+class Console:
+    """Speaks on standard error, so that standard output is left to results."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._rich = RichConsole(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        self._rich.print(text, markup=False)
+
+    def warn(self, text: str) -> None:
+        self._rich.print(f"warning: {text}", markup=False, style="yellow")
+
+    @contextmanager
+    def track(self, label: str, total: int | None, unit: str = "images") -> Iterator[Advance]:
+        """Show a bar with a rate and the time left while the block runs; terminals only."""
+        with self.bar() as bar:
+            task = bar.add_task(label, total=total, unit=unit)
+            yield lambda count: bar.advance(task, count)
+
+    def bar(self) -> Progress:
+        """Return a progress display whose tasks have a `unit` field."""
+        return Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            Rate(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=self._rich,
+            transient=True,
+            disable=not self._rich.is_terminal,
+        )

@@ -1,0 +1,148 @@
+"""The report: one HTML file for a manager and an engineer alike, with nothing outside it.
+
+Everything that comes from the data (class names, paths, facts) is escaped, and a content security
+policy inside the file forbids scripts and requests, whatever a class may be called.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from resnets.evaluate import confusion, curves, words
+from resnets.evaluate.metrics import ClassMetrics, Evaluation, percent
+from resnets.files import atomic
+
+SHOWN_MISTAKES = 24
+SHOWN_PAIRS = 8
+PICTURE_BYTES = 2_500_000  # for all photos together, before base64 makes them a third larger
+OPEN_CLASSES = 24  # with more classes than this the whole table is folded away,
+WORST_CLASSES = 10  # and only these are shown outright
+MEDIA_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
+NO_FACTS: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class ReportPhoto:
+    """A photo that was misjudged.
+
+    Attributes:
+        path: where it lies, for people.
+        truth, prediction: class names.
+        probability: of the prediction, a fraction.
+        thumbnail: a small picture of it, PNG or JPEG bytes.
+    """
+
+    path: str
+    truth: str
+    prediction: str
+    probability: float
+    thumbnail: bytes
+
+
+def write_report(
+    out: Path,
+    *,
+    title: str,
+    evaluation: Evaluation,
+    split: str,
+    history: Sequence[Mapping[str, float]] = (),
+    facts: Mapping[str, Mapping[str, str]] = NO_FACTS,
+    mistakes: Sequence[ReportPhoto] = (),
+    notes: Sequence[str] = (),
+) -> None:
+    """Write one self-contained HTML file, atomically: `out` is the old file or the new, never half.
+
+    Args:
+        out: the file; its folder must exist.
+        title: heading of the report.
+        evaluation: the figures.
+        split: which photos they come from: ``test``, ``val``, ``train``, ``all`` or another name.
+        history: a row an epoch, with any of ``epoch``, ``train_loss``, ``val_loss``, ``val_top1``
+            (a fraction), ``lr``, ``images_per_second``, ``seconds``. A missing column is no curve.
+        facts: groups of names and values, such as ``{"Model": {"architecture": "resnet18"}}``.
+        mistakes: misjudged photos, in any order; the most confident ones are shown.
+        notes: sentences for the end of the report.
+
+    Raises:
+        ValueError: a thumbnail is neither PNG nor JPEG.
+        UserError: the file cannot be written; what was there before is untouched.
+    """
+    e = evaluation
+    pairs = confusion.most_confused(e.confusion)
+    matrix = confusion.table(e.confusion, e.classes, pairs)
+    html = _template().render(
+        title=title,
+        evaluation=e,
+        wrong=e.n - sum(row[i] for i, row in enumerate(e.confusion)),
+        split=words.provenance(split),
+        expectation=words.expectation(e),
+        dots=words.dots(e),
+        pairs=pairs[:SHOWN_PAIRS],
+        matrix=matrix,
+        picture=confusion.picture(e.confusion) if matrix.partial else None,
+        block_side=confusion.block_side(len(e.classes)),
+        mistakes=_shown(mistakes),
+        mistakes_in_all=len(mistakes),
+        classes=sorted(e.per_class, key=_badness),
+        open_classes=OPEN_CLASSES,
+        worst_classes=WORST_CLASSES,
+        charts=curves.charts(history),
+        frame=curves,
+        pace=words.pace(history),
+        facts=facts,
+        notes=notes,
+    )
+    with atomic(out) as temporary:
+        temporary.write_bytes(html.encode("utf-8", "replace"))  # names may hold lone surrogates
+
+
+def data_uri(picture: bytes) -> str:
+    """``data:image/png;base64,...`` for PNG or JPEG bytes; ValueError for others."""
+    for magic, media_type in MEDIA_TYPES.items():
+        if picture.startswith(magic):
+            return f"data:{media_type};base64,{base64.b64encode(picture).decode('ascii')}"
+    raise ValueError(f"a thumbnail must be PNG or JPEG bytes, got {picture[:8]!r}")
+
+
+def breakable(path: str) -> Markup:
+    """A path, escaped, that a browser may break after each slash."""
+    return Markup("/<wbr>").join(path.split("/"))
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("resnets.evaluate"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"breakable": breakable, "data_uri": data_uri, "percent": percent}
+    return environment.get_template("report.html.j2")
+
+
+def _badness(row: ClassMetrics) -> tuple[float, float, str]:
+    """Sort key: lowest recall first; of equals the least certain; without photos, last."""
+    if row.recall is None or row.recall_low is None:
+        return (2.0, 0.0, row.name)
+    return (row.recall, row.recall_low, row.name)
+
+
+def _shown(photos: Sequence[ReportPhoto]) -> list[ReportPhoto]:
+    """The most confident mistakes that fit into the budget of bytes."""
+    shown: list[ReportPhoto] = []
+    left = PICTURE_BYTES
+    for photo in sorted(photos, key=lambda photo: -photo.probability)[:SHOWN_MISTAKES]:
+        if len(photo.thumbnail) <= left:
+            shown.append(photo)
+            left -= len(photo.thumbnail)
+    return shown

@@ -1,0 +1,86 @@
+"""Figures as people say them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from resnets.evaluate.curves import column
+from resnets.evaluate.metrics import Evaluation
+
+SPLITS = {
+    "test": "the test split, which training never saw",
+    "val": "the validation split, which helped to choose the best epoch, so the figure can be "
+    "slightly too good",
+    "train": "the training split, which the model learned from, so expect less on new photos",
+    "all": "all photos of the data",
+}
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Of `of` new photos `about` are right, and with 95 % confidence between `low` and `high`."""
+
+    of: int
+    about: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Dots:
+    """A hundred dots: surely right, inside the interval, surely wrong."""
+
+    right: int
+    maybe: int
+    wrong: int
+
+
+def expectation(evaluation: Evaluation) -> Expectation:
+    """Out of 100, or out of 1,000 and more where whole hundredths would hide the mistakes."""
+    for of in (100, 1_000, 10_000, 100_000):
+        low, about, high = (
+            round(of * share)
+            for share in (evaluation.top1_low, evaluation.top1, evaluation.top1_high)
+        )
+        if low < about < high or (low < high and evaluation.top1 in (0.0, 1.0)):
+            break
+    return Expectation(of, about, low, high)
+
+
+def dots(evaluation: Evaluation) -> Dots:
+    """The interval of top-1 in whole hundredths."""
+    low, high = round(100 * evaluation.top1_low), round(100 * evaluation.top1_high)
+    return Dots(right=low, maybe=high - low, wrong=100 - high)
+
+
+def provenance(split: str) -> str:
+    """What a split is, and how far its figure can be believed."""
+    return SPLITS.get(split, f"split {split}")
+
+
+def pace(history: Sequence[Mapping[str, float]]) -> str:
+    """``"12 epochs in 1 min 43 s, 812 images a second"``, as far as the history tells."""
+    seconds = [value for _, value in column(history, "seconds")]
+    rates = [value for _, value in column(history, "images_per_second")]
+    words = f"{len(history):,} epoch{'' if len(history) == 1 else 's'}"
+    if seconds:
+        words += f" in {duration(sum(seconds))}"
+    if rates:
+        words += f", {median(rates):,.0f} images a second"
+    return words
+
+
+def duration(seconds: float) -> str:
+    """``103`` → ``"1 min 43 s"``: the largest unit and the one below it."""
+    whole = round(seconds)
+    counts = {
+        "d": whole // 86_400,
+        "h": whole // 3_600 % 24,
+        "min": whole // 60 % 60,
+        "s": whole % 60,
+    }
+    parts = [f"{count} {unit}" for unit, count in counts.items()]
+    largest = next((i for i, count in enumerate(counts.values()) if count), len(parts) - 1)
+    return " ".join(parts[largest : largest + 2])

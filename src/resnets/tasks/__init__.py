@@ -1,0 +1,1 @@
+"""What networks are for: each task brings its loss, its score and its rows."""

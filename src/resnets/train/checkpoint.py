@@ -1,0 +1,110 @@
+"""Checkpoints: everything that a run is at a moment, verified and never half written.
+
+A generation is a folder ``checkpoints/<number>`` with ``tensors.safetensors``, ``state.json`` and
+``manifest.json`` (the SHA-256 of the other two). It is written under another name, synced and
+renamed; two generations are kept, so that a damaged one is never the only one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from resnets.errors import UserError
+from resnets.files import sync
+
+KEEP = 2
+TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+
+
+def save(
+    folder: Path, number: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]
+) -> Path:
+    """Write generation `number` and drop the oldest beyond two.
+
+    Raises:
+      UserError: it cannot be written (no space, no permission); older generations are untouched.
+    """
+    target = folder / f"{number:08d}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=folder, prefix=".writing-"))
+        try:
+            on_cpu = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+            save_file(on_cpu, draft / TENSORS)
+            (draft / STATE).write_text(json.dumps(state), encoding="utf-8")
+            digests = {name: _sha256(draft / name) for name in (TENSORS, STATE)}
+            (draft / MANIFEST).write_text(json.dumps(digests), encoding="utf-8")
+            for name in (TENSORS, STATE, MANIFEST):
+                sync(draft / name)
+            sync(draft)
+            if target.exists():
+                shutil.rmtree(target)
+            draft.rename(target)
+            sync(folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"cannot write the checkpoint {target}: {error}") from None
+    for old in generations(folder)[:-KEEP]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def generations(folder: Path) -> list[Path]:
+    """Return the generations of a run, oldest first."""
+    return sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
+
+
+def load_newest(
+    folder: Path, warn: Callable[[str], None]
+) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Return the newest generation that verifies, or None if there are none at all.
+
+    Raises:
+      UserError: there are generations, and every one of them is damaged.
+    """
+    found = generations(folder)
+    for path in reversed(found):
+        try:
+            digests = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+            for name in (TENSORS, STATE):
+                if _sha256(path / name) != digests[name]:
+                    raise ValueError(f"{name} does not match its SHA-256")
+            state = json.loads((path / STATE).read_text(encoding="utf-8"))
+            return load_file(path / TENSORS), state
+        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+            warn(f"checkpoint {path} is damaged ({error}); trying the one before it")
+    if found:
+        raise UserError(f"{folder}: every checkpoint is damaged; the run cannot be resumed")
+    return None
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Flatten an optimiser's state: ``0.momentum_buffer`` and the like."""
+    state = optimizer.state_dict()["state"]
+    return {f"{i}.{key}": value for i, slots in state.items() for key, value in slots.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

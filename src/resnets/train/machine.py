@@ -1,0 +1,121 @@
+"""The machine: which device, in which precision, how many threads. Stored with the run."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from resnets.errors import UserError
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how a network is run.
+
+    `precision` is that of the training steps; evaluation is always in full float32, so that a
+    photo has one probability whichever verb asks for it.
+    """
+
+    device: str
+    precision: str
+    compile: bool = False
+
+    @classmethod
+    def detect(
+        cls, device: str | None = None, precision: str = "auto", compile: bool = False
+    ) -> Self:
+        """Choose the device (CUDA, then Apple's, then the CPU) and the precision.
+
+        Raises:
+          UserError: a device or precision that is not there.
+        """
+        if precision not in PRECISIONS:
+            raise UserError(f"--precision {precision}: one of {', '.join(PRECISIONS)}")
+        device = device or _best_device()
+        _check_device(device)
+        if precision == "auto":
+            precision = "bf16" if _has_fast_bf16(device) else "fp32"
+        return cls(device, precision, compile)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        kind = torch.device(self.device).type
+        return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def place(self, net: nn.Module) -> nn.Module:
+        """Move a network to the device, channels-last, as prepared photos are."""
+        placed: nn.Module = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return placed
+
+    def describe(self) -> dict[str, str]:
+        """Return what a reader of the results needs to know."""
+        name = _cpu_name()
+        if self.device.startswith("cuda"):
+            name = f"{torch.cuda.get_device_name(self.device)}, {name}"
+        return {
+            "device": self.device,
+            "hardware": f"{name}, {count_cores()} cores",
+            "precision": self.precision + (", compiled" if self.compile else ""),
+            "system": platform.platform(terse=True),
+        }
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Compute in true float32: cuDNN's convolutions would otherwise use TF32 (10-bit mantissa)."""
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
+def default_workers() -> int:
+    """Loader threads for this machine: its cores, at most eight."""
+    return min(count_cores(), 8)
+
+
+def count_cores() -> int:
+    """Return the cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--device {device}: {reason} (there is always --device cpu)") from None
+
+
+def _has_fast_bf16(device: str) -> bool:
+    """Tell whether bf16 is faster: on a CPU only matrix tiles (AMX) make it so."""
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == "cpu" and torch.cpu._is_amx_tile_supported() is True
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line for line in file if line.startswith("model name")]
+        return names[0].split(":", 1)[1].strip()
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()

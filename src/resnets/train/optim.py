@@ -1,0 +1,73 @@
+"""The optimiser, its schedule, and the averaged weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+from resnets.train.recipe import Recipe
+
+
+def parameter_groups(net: nn.Module, recipe: Recipe) -> list[dict[str, object]]:
+    """Split the parameters: matrices and kernels decay, norms and biases only if the recipe says.
+
+    He et al. 2018, "Bag of Tricks", arXiv:1812.01187, section 3.1.
+    """
+    decayed = [p for p in net.parameters() if p.ndim > 1 or recipe.decay_norms]
+    others = [p for p in net.parameters() if not (p.ndim > 1 or recipe.decay_norms)]
+    groups: list[dict[str, object]] = [{"params": decayed, "weight_decay": recipe.weight_decay}]
+    return groups + ([{"params": others, "weight_decay": 0.0}] if others else [])
+
+
+def build_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    groups = parameter_groups(net, recipe)
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999))
+    nesterov = recipe.nesterov and recipe.momentum > 0
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov)
+
+
+def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """Return the rate of optimiser step `step` (from 0): a pure function, so a resume needs none
+    of its history."""
+    total = recipe.epochs * steps_per_epoch
+    warmup = min(recipe.warmup_epochs * steps_per_epoch, total)
+    if step < warmup:
+        return recipe.lr * (step + 1) / (warmup + 1)
+    if recipe.schedule == "step":
+        passed = sum(step >= round(milestone * total) for milestone in recipe.milestones)
+        return float(recipe.lr * recipe.gamma**passed)
+    progress = (step - warmup) / max(total - warmup, 1)
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class Ema:
+    """An exponential moving average of a network's weights and BN statistics.
+
+    The running means and variances are averaged along with the weights: those of the live network
+    belong to other weights. The decay rises from 0.1 to its value, so that the first steps, far
+    from anything good, are soon forgotten.
+    """
+
+    def __init__(self, net: nn.Module, decay: float) -> None:
+        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+        self.decay = decay
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, net: nn.Module) -> None:
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        live = net.state_dict()
+        averaged: list[Tensor] = []
+        current: list[Tensor] = []
+        for name, value in self.net.state_dict().items():
+            if value.is_floating_point():
+                averaged.append(value)
+                current.append(live[name])
+            else:
+                value.copy_(live[name])
+        torch._foreach_lerp_(averaged, current, 1 - decay)

@@ -1,0 +1,291 @@
+"""Recipes: everything about a training run that is a choice, as data.
+
+A named recipe is a function that returns a `Recipe`; a variant calls its parent and replaces
+fields. `choose` is the policy for a folder that nobody has described.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from resnets.data.preprocess import Preprocess
+from resnets.data.transforms import (
+    Augment,
+    ColorJitter,
+    PadCrop,
+    RandomErase,
+    RandomFlip,
+    ResizedCrop,
+    Transform,
+)
+from resnets.errors import UserError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. Rates and the schedule are those of the optimiser's steps.
+
+    Args:
+      name: the recipe it is, or comes from.
+      epochs, batch_size: passes over the training photos, and photos per optimiser step.
+      optimizer: ``sgd`` (with `momentum`, Nesterov's if `nesterov`) or ``adamw``.
+      lr: peak learning rate, at this `batch_size`.
+      schedule: ``cosine`` (to zero) or ``step`` (× `gamma` at each of `milestones`, which are
+        fractions of the whole run), after `warmup_epochs` of linear rise.
+      weight_decay: of the weights; of norms and biases too only if `decay_norms`.
+      label_smoothing, mixup, cutmix: as their papers say; the latter two are chances per batch.
+      class_weights: ``none``, or ``balanced`` (losses weighted by inverse class frequency).
+      ema: decay of the averaged weights that are validated and kept; 0 for none.
+      clip_norm: largest norm of the gradient; 0 for none.
+      accumulate: micro-batches per step (the batch is dealt out, statistics are per part).
+      patience: epochs without a better validation score until training stops; 0 for never.
+      zero_init: start each residual block as the identity.
+      crop: ``none``, ``pad`` (by `pad` pixels) or ``resized`` (at least `crop_scale` of the area).
+      flip, rotate, jitter, erase: mirror; degrees; strength of colour changes; chance of erasing.
+
+    Raises:
+      ValueError: a field is out of range; the message names it.
+    """
+
+    name: str
+    epochs: int = 30
+    batch_size: int = 64
+    optimizer: str = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    schedule: str = "cosine"
+    warmup_epochs: float = 1.0
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    gamma: float = 0.1
+    weight_decay: float = 5e-4
+    decay_norms: bool = False
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    class_weights: str = "none"
+    ema: float = 0.0
+    clip_norm: float = 0.0
+    accumulate: int = 1
+    patience: int = 0
+    zero_init: bool = False
+    crop: str = "pad"
+    pad: int = 4
+    crop_scale: float = 0.35
+    flip: bool = True
+    rotate: float = 0.0
+    jitter: float = 0.0
+    erase: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                choices = ", ".join(allowed)
+                raise ValueError(f"{name}={getattr(self, name)!r} is not one of: {choices}")
+        for name, (low, high) in RANGES.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name}={getattr(self, name)!r} is not between {low} and {high}")
+        if self.mixup + self.cutmix > 1:
+            raise ValueError(f"mixup {self.mixup} and cutmix {self.cutmix} together exceed 1")
+
+    def augment(self, preprocess: Preprocess) -> Augment:
+        """Return the augmentation of training photos."""
+        size = preprocess.size
+        mean = tuple(round(255 * value) for value in preprocess.mean)
+        scale = (self.crop_scale, 1.0)
+        geometry: dict[str, Callable[[], list[Transform]]] = {
+            "none": list,
+            "pad": lambda: [PadCrop(size, self.pad, mean)],
+            "resized": lambda: [ResizedCrop(size, scale, self.rotate)],
+        }
+        transforms = geometry[self.crop]()
+        transforms += [RandomFlip()] if self.flip else []
+        transforms += [ColorJitter(self.jitter)] if self.jitter else []
+        transforms += [RandomErase(self.erase, mean)] if self.erase else []
+        return Augment(tuple(transforms), preprocess)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in _items(self)}
+
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "optimizer": ("sgd", "adamw"),
+    "schedule": ("cosine", "step"),
+    "class_weights": ("none", "balanced"),
+    "crop": ("none", "pad", "resized"),
+}
+RANGES: Mapping[str, tuple[float, float]] = {
+    "epochs": (1, 100_000),
+    "batch_size": (4, 1_000_000),
+    "lr": (0, 1e3),
+    "momentum": (0, 1),
+    "warmup_epochs": (0, 1e5),
+    "weight_decay": (0, 10),
+    "label_smoothing": (0, 0.99),
+    "mixup": (0, 1),
+    "cutmix": (0, 1),
+    "ema": (0, 0.999999),
+    "clip_norm": (0, 1e6),
+    "accumulate": (1, 10_000),
+    "patience": (0, 100_000),
+    "pad": (0, 512),
+    "crop_scale": (0.01, 1),
+    "rotate": (0, 180),
+    "jitter": (0, 1),
+    "erase": (0, 1),
+}
+
+
+def _items(recipe: Recipe) -> list[tuple[str, Any]]:
+    return [(field.name, getattr(recipe, field.name)) for field in dataclasses.fields(recipe)]
+
+
+# -- the named recipes --------------------------------------------------------------------------
+
+
+def he2015_cifar() -> Recipe:
+    """V1, section 4.2: 64,000 steps of 128 over 45,000 photos, rate ÷ 10 at 32,000 and 48,000.
+
+    The paper decays all weights alike, pads by 4, mirrors, and averages nothing.
+    """
+    return Recipe(
+        name="he2015-cifar",
+        epochs=182,  # 64,064 steps
+        batch_size=128,
+        nesterov=False,
+        schedule="step",
+        warmup_epochs=0.0,
+        weight_decay=1e-4,
+        decay_norms=True,
+    )
+
+
+def he2015_imagenet() -> Recipe:
+    """V1, section 3.4: batches of 256, rate ÷ 10 when the error plateaus (here at thirds)."""
+    return dataclasses.replace(
+        he2015_cifar(),
+        name="he2015-imagenet",
+        epochs=90,
+        batch_size=256,
+        milestones=(1 / 3, 2 / 3),
+        crop="resized",
+        crop_scale=0.08,
+        jitter=0.4,
+    )
+
+
+def large() -> Recipe:
+    """From a hundred thousand photos."""
+    return Recipe(
+        name="large",
+        epochs=30,
+        batch_size=128,
+        lr=0.2,
+        weight_decay=5e-5,
+        warmup_epochs=2.0,
+        label_smoothing=0.1,
+        ema=0.9998,
+        zero_init=True,
+        crop="resized",
+        crop_scale=0.25,
+    )
+
+
+def medium() -> Recipe:
+    """Some ten thousand photos."""
+    return dataclasses.replace(
+        large(), name="medium", epochs=40, batch_size=64, lr=0.1, weight_decay=5e-4, ema=0.999
+    )
+
+
+def small() -> Recipe:
+    """A few thousand photos or fewer, from scratch: long, with much augmentation."""
+    return dataclasses.replace(
+        medium(),
+        name="small",
+        epochs=60,
+        batch_size=32,
+        lr=0.05,
+        ema=0.99,
+        jitter=0.3,
+        rotate=10.0,
+        class_weights="balanced",
+        crop_scale=0.35,
+    )
+
+
+def tiny_photos() -> Recipe:
+    """Photos of about 32 px, such as CIFAR's: shifts instead of zooms."""
+    return Recipe(
+        name="tiny-photos",
+        epochs=40,
+        batch_size=128,
+        lr=0.2,
+        warmup_epochs=2.0,
+        ema=0.998,
+        zero_init=True,
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "tiny-photos": tiny_photos,
+    "small": small,
+    "medium": medium,
+    "large": large,
+    "he2015-cifar": he2015_cifar,
+    "he2015-imagenet": he2015_imagenet,
+}
+
+
+def choose(photos: int, size: int) -> str:
+    """Name the recipe for a number of training photos and their size in pixels."""
+    if size <= 48:
+        return "tiny-photos"
+    for limit, name in ((8_000, "small"), (100_000, "medium")):
+        if photos < limit:
+            return name
+    return "large"
+
+
+def get_recipe(name: str) -> Recipe:
+    """Return a named recipe. Raises UserError with the near names for an unknown one."""
+    if name not in RECIPES:
+        known = f"; there are: {', '.join(RECIPES)}"
+        raise UserError(f"unknown recipe {name!r}{did_you_mean(name, RECIPES) or known}")
+    return RECIPES[name]()
+
+
+def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """Replace fields by name; values may be the strings of a command line.
+
+    Raises:
+      UserError: an unknown field (names the near ones), or a value of the wrong kind.
+    """
+    values = {}
+    for name, value in changes.items():
+        known = dict(_items(recipe))
+        if name not in known or name == "name":
+            raise UserError(f"the recipe has no field {name!r}{did_you_mean(name, known)}")
+        values[name] = _parse(name, value, known[name])
+    try:
+        return dataclasses.replace(recipe, **values)
+    except ValueError as error:
+        raise UserError(f"recipe: {error}") from None
+
+
+def _parse(name: str, value: Any, like: Any) -> Any:
+    """Read `value` as the kind of thing that `like` is."""
+    try:
+        if isinstance(like, bool):
+            return {"true": True, "false": False}[str(value).lower()]
+        if isinstance(like, tuple):
+            parts = value.split(",") if isinstance(value, str) else value
+            return tuple(float(part) for part in parts)
+        return type(like)(value)
+    except (ValueError, KeyError, TypeError):
+        kind = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+        expected = kind.get(type(like), "numbers separated by commas")
+        raise UserError(f"recipe: {name}={value!r} is not {expected}") from None

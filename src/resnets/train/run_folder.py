@@ -1,0 +1,136 @@
+"""The run folder: every file that a training run leaves, in one place."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from resnets.errors import UserError
+from resnets.files import atomic
+
+
+@dataclass(frozen=True)
+class Config:
+    """``config.yaml``: all that, with the data, determines a run.
+
+    Attributes:
+      data: what was trained on, as `open_dataset` takes it, with `data_options`.
+      fingerprint: of the data's ids, labels and splits, checked before resuming.
+      split: how the splits came about.
+      spec, preprocess, recipe, machine: as their classes' `to_dict` gives them.
+    """
+
+    data: str
+    data_options: Mapping[str, Any]
+    fingerprint: str
+    split: Mapping[str, Any]
+    classes: tuple[str, ...]
+    spec: Mapping[str, Any]
+    preprocess: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    machine: Mapping[str, Any]
+    seed: int
+    workers: int
+    checkpoint_every: float
+    versions: Mapping[str, str]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        return cls(**{**values, "classes": tuple(values["classes"])})
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and files of a run below `path`."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path) -> Self:
+        """Make a new, empty run folder. Raises UserError if it exists and is not empty."""
+        try:
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise UserError(
+                    f"{path} exists: choose another --out, or continue it with "
+                    f"`resnets resume {path}`"
+                )
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot create the run folder {path}: {error.strerror}") from None
+        return cls(path)
+
+    @classmethod
+    def numbered(cls, parent: Path, name: str) -> Self:
+        """Make ``parent/name-1``, or the first number that is free."""
+        number = 1
+        while True:
+            try:
+                path = parent / f"{name}-{number}"
+                path.mkdir(parents=True)
+                return cls(path)
+            except FileExistsError:
+                number += 1
+            except OSError as error:
+                raise UserError(f"cannot create the run folder {path}: {error.strerror}") from None
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        return self.path / "last.safetensors"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions.parquet"
+
+    def write_config(self, config: Config) -> None:
+        values = {**asdict(config), "classes": list(config.classes)}
+        with atomic(self.path / "config.yaml") as temporary:
+            text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+            temporary.write_text(text, encoding="utf-8")
+
+    def read_config(self) -> Config:
+        """Read ``config.yaml``. Raises UserError where there is none, or it is not a run's."""
+        path = self.path / "config.yaml"
+        try:
+            return Config.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise UserError(f"{self.path} is not a run folder: it has no config.yaml") from None
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from None
+        except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{path} is not a run's configuration ({reason})") from None
+
+    def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Write ``history.csv``, one row an epoch."""
+        with atomic(self.path / "history.csv") as temporary:
+            self._write_csv(temporary, list(rows[0]), [list(row.values()) for row in rows])
+
+    def write_splits(self, splits: Mapping[str, Sequence[str]]) -> None:
+        """Write ``splits.csv``: which sample was in which split."""
+        with atomic(self.path / "splits.csv") as temporary:
+            rows = [[sample, split] for split, samples in splits.items() for sample in samples]
+            self._write_csv(temporary, ["path", "split"], rows)
+
+    @staticmethod
+    def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            writer.writerows(rows)

@@ -1,0 +1,1 @@
+"""Weights: the model file, and networks that carry them."""

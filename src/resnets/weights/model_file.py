@@ -1,0 +1,192 @@
+"""The model file: one `.safetensors` that says everything about the model it holds.
+
+Its header carries, under ``resnets``, a JSON object with the spec, task, class names,
+preprocessing, recipe, metrics, data record, licence and versions, and under ``sha256`` the digest
+of that object and all tensors. Reading checks the digest; nothing is ever unpickled, and nothing
+named in the file is imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from resnets.data.preprocess import Preprocess
+from resnets.errors import UserError
+from resnets.files import atomic
+from resnets.nn import ResNet
+from resnets.spec import ResNetSpec
+
+FORMAT = "1"
+MAX_HEADER = 64 * 2**20
+PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network's weights, and all that is needed to use them rightly.
+
+    `metrics` and `data` are records: what was measured on which split, and which data (with its
+    fingerprint and how it was split) the model was trained on.
+    """
+
+    spec: ResNetSpec
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    weights: Mapping[str, Tensor]
+    task: str = "classify"
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def network(self) -> ResNet:
+        """Return the network in evaluation mode, on the CPU; it shares memory with `weights`."""
+        with torch.device("meta"):
+            net = ResNet(self.spec)
+        net.load_state_dict(dict(self.weights), assign=True)
+        return net.eval()
+
+    def describe(self) -> dict[str, Any]:
+        """Return the JSON object of the header."""
+        return {
+            "format": FORMAT,
+            "task": self.task,
+            "spec": self.spec.to_dict(),
+            "classes": list(self.classes),
+            "preprocess": self.preprocess.to_dict(),
+            "recipe": dict(self.recipe),
+            "metrics": dict(self.metrics),
+            "data": dict(self.data),
+            "licence": self.licence,
+            "versions": dict(self.versions),
+        }
+
+
+def save(model: Model, path: Path) -> None:
+    """Write the model file, atomically. Raises UserError where it cannot be written."""
+    text = json.dumps(model.describe(), sort_keys=True, ensure_ascii=False, allow_nan=False)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.weights.items()}
+    header = {"resnets": text, "sha256": _digest(text, tensors)}
+    with atomic(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata=header)
+        except safetensors.SafetensorError as error:
+            raise OSError(str(error)) from None
+
+
+def load(path: str | Path) -> Model:
+    """Read a model file.
+
+    Raises:
+      UserError: the file is missing, truncated, changed, of another kind, a pickle, or its weights
+        do not fit its spec.
+    """
+    path = Path(path)
+    _refuse_other_kinds(path)
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            if "resnets" not in header:
+                raise UserError(f"{path}: a safetensors file, but not a resnets model file")
+            # Cloned, as they are views of the file: what overwrites it would change them, too.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path}: truncated or damaged ({_short(error)})") from None
+    text = header["resnets"]
+    if header.get("sha256") != _digest(text, tensors):
+        raise UserError(f"{path}: changed since it was written (its SHA-256 does not match)")
+    return _build(path, text, tensors)
+
+
+def _build(path: Path, text: str, tensors: Mapping[str, Tensor]) -> Model:
+    try:
+        values = json.loads(text)
+        written = values["format"]
+        if written != FORMAT:
+            raise UserError(
+                f"{path}: format {written!r}, and this version reads {FORMAT!r}; "
+                "a newer resnets may read it"
+            )
+        model = Model(
+            spec=ResNetSpec.from_dict(values["spec"]),
+            classes=_names(values["classes"]),
+            preprocess=Preprocess.from_dict(values["preprocess"]),
+            weights=tensors,
+            **{name: values[name] for name in ("task", "recipe", "metrics", "data")},
+            licence=values["licence"],
+            versions=values["versions"],
+        )
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not a complete model file ({_short(error)})") from None
+    if len(model.classes) != model.spec.num_classes:
+        raise UserError(
+            f"{path}: {len(model.classes)} class names for {model.spec.num_classes} outputs"
+        )
+    if model.preprocess.channels != model.spec.in_channels:
+        raise UserError(
+            f"{path}: photos with {model.preprocess.channels} channels "
+            f"for a network that takes {model.spec.in_channels}"
+        )
+    try:
+        model.network()
+    except RuntimeError as error:
+        raise UserError(f"{path}: weights do not fit the spec ({_short(error)})") from None
+    return model
+
+
+def _names(values: object) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError("classes is not a list of names")
+    if len(set(values)) < len(values):
+        raise ValueError("a class name comes twice")
+    return tuple(values)
+
+
+def _refuse_other_kinds(path: Path) -> None:
+    """Give files that are something else an error that says what they are."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except IsADirectoryError:
+        hint = f"; did you mean {path / 'best.safetensors'}?" if _is_run(path) else ""
+        raise UserError(f"{path}: a folder, not a model file{hint}") from None
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"{str(path)!r}: {error}") from None
+    if start.startswith(PICKLE_STARTS):
+        raise UserError(
+            f"{path}: a pickle (.pt, .pth), which can run code and is never loaded as a model file"
+        )
+    if len(start) < 8:
+        raise UserError(f"{path}: truncated ({len(start)} bytes)")
+    if int.from_bytes(start, "little") > MAX_HEADER:
+        raise UserError(f"{path}: not a safetensors file (starts with {start!r})")
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "best.safetensors").is_file()
+
+
+def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"\n{name} {value.dtype} {list(value.shape)}\n".encode())
+        digest.update(value.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
