@@ -1,0 +1,60 @@
+"""The command line: one module a verb, each importing what is heavy inside the verb."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import typer
+
+from resnets.cli import describe, evaluate, models, predict, resume, train
+from resnets.errors import UserError
+from resnets.version import VERSION
+
+app = typer.Typer(
+    name="resnets",
+    help="Residual networks: train on a folder of photos, evaluate honestly, use anywhere.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (train, resume, evaluate, predict, models, describe):
+    app.command(verb.__name__.rpartition(".")[2])(verb.command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"resnets {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(
+        False, "--version", is_eager=True, callback=_print_version, help="Show the version."
+    ),
+) -> None:
+    if debug:
+        os.environ["RESNETS_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Run the command line; what the user can mend is one line and exit status 2."""
+    try:
+        app()
+    except UserError as error:
+        _fail(f"error: {error}", 2)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _fail(message: str, status: int) -> None:
+    if os.environ.get("RESNETS_DEBUG"):
+        traceback.print_exc()
+    print(f"resnets: {message}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,50 @@
+"""``resnets evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resnets.cli.options import (
+    Device,
+    Force,
+    Json,
+    LabelColumn,
+    PathColumn,
+    Workers,
+    check_output,
+    json_path,
+    write_json,
+)
+
+
+def command(
+    model: Annotated[Path, typer.Argument(help="A model file, such as RUN/best.safetensors.")],
+    data: Annotated[str, typer.Argument(help="A folder, table, array file or built-in name.")],
+    split: Annotated[
+        str | None, typer.Option(help="train, val, test or all; test if there is one, else val.")
+    ] = None,
+    json: Json = None,
+    report: Annotated[Path | None, typer.Option(help="Write a report, one HTML file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write every prediction, as Parquet.")] = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    device: Device = None,
+    workers: Workers = None,
+    force: Force = False,
+) -> None:
+    """Measure a model on labelled photos, with a 95 % interval."""
+    for output in (json_path(json), report, out):
+        check_output(output, force)
+    from resnets.evaluation import evaluate_model
+
+    columns = {"path_column": path_column, "label_column": label_column}
+    result = evaluate_model(
+        model, data, split, columns, device=device, workers=workers, report=report, out=out
+    )
+    if json:
+        write_json(result.to_json(), json)
+    if json != "-":
+        print(result.evaluation.summary())

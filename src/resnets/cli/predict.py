@@ -1,0 +1,48 @@
+"""``resnets predict``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resnets.cli.options import Device, Force, Workers, check_output
+from resnets.errors import UserError
+
+
+def command(
+    model: Annotated[Path, typer.Argument(help="A model file, such as RUN/best.safetensors.")],
+    paths: Annotated[list[str], typer.Argument(help="Photos, folders of photos, or globs.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Write .parquet, .csv or .jsonl; the screen if not given.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Classes to list for each photo.")] = 5,
+    device: Device = None,
+    workers: Workers = None,
+    force: Force = False,
+) -> None:
+    """Name what is in photos: one row for every input, in order, whatever is wrong with it."""
+    check_output(out, force)
+    from resnets.console import Console
+    from resnets.data.sources import find_images
+    from resnets.predict import Predictor
+    from resnets.rows import open_rows
+
+    console = Console()
+    total = failed = 0
+    with open_rows(out, top) as write:
+        predictor = Predictor.load(model, device, workers)
+        inputs = ((str(path), path) for path in find_images(paths))
+        with console.track("Predicting", None) as advance:
+            for row in predictor.stream(inputs, top):
+                write(row)
+                advance(1)
+                total += 1
+                failed += row.status != "ok"
+        if not total:
+            raise UserError(f"no photos in {', '.join(paths)}")
+    if failed:
+        console.warn(f"{failed:,} of {total:,} did not decode; their rows say why")
+    if failed == total:
+        raise typer.Exit(2)

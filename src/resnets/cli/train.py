@@ -1,0 +1,84 @@
+"""``resnets train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Option
+
+from resnets.cli.options import Device, LabelColumn, PathColumn, Workers, pairs, seconds
+
+
+def command(
+    data: Annotated[
+        str, typer.Argument(help="A folder, table, array file, or a built-in name: sign-digits.")
+    ],
+    model: Annotated[
+        str | None,
+        Option(help="A row of `resnets models`; by the size of the photos if not given."),
+    ] = None,
+    weights: Annotated[Path | None, Option(help="A model file to start from.")] = None,
+    size: Annotated[int | None, Option(min=1, help="Side of the network's input, pixels.")] = None,
+    epochs: Annotated[int | None, Option(min=1, help="Passes over the training photos.")] = None,
+    batch_size: Annotated[
+        int | None, Option(min=4, help="Photos per step; the learning rate follows.")
+    ] = None,
+    recipe: Annotated[str | None, Option(help="A named recipe, such as he2015-cifar.")] = None,
+    set_: Annotated[
+        list[str] | None,
+        Option("--set", metavar="FIELD=VALUE", help="Replace a field of the recipe; repeatable."),
+    ] = None,
+    out: Annotated[
+        Path | None, Option(help="The run folder; runs/<data>-<model>-<n> if not given.")
+    ] = None,
+    seed: Annotated[int, Option(min=0, help="Of split, weights, order and augmentation.")] = 0,
+    channels: Annotated[int, Option(help="3, or 1 to read photos as grey.")] = 3,
+    stem: Annotated[str, Option(help="auto (small up to 48 px), imagenet or small.")] = "auto",
+    val_fraction: Annotated[float, Option(help="Part for validation, where there is none.")] = 0.1,
+    test_fraction: Annotated[float, Option(help="Part for testing, where there is none.")] = 0.2,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    device: Device = None,
+    precision: Annotated[str, Option(help="auto, fp32 or bf16.")] = "auto",
+    compile: Annotated[bool, Option("--compile", help="Compile the training step.")] = False,
+    workers: Workers = None,
+    checkpoint_every: Annotated[
+        str, Option(help="Time between checkpoints within an epoch: 90s, 5m, 1h.")
+    ] = "10m",
+    quiet: Annotated[bool, Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Train on labelled photos. Nothing but DATA is needed; every choice made is printed."""
+    every, overrides = seconds(checkpoint_every), pairs(set_ or [])
+    from resnets.experiment import train
+    from resnets.train.loop import Interrupted
+
+    try:
+        train(
+            data,
+            model=model,
+            weights=weights,
+            size=size,
+            channels=channels,
+            stem=stem,
+            epochs=epochs,
+            batch_size=batch_size,
+            seed=seed,
+            recipe=recipe,
+            overrides=overrides,
+            out=out,
+            device=device,
+            precision=precision,
+            compile=compile,
+            workers=workers,
+            checkpoint_every=every,
+            val_fraction=val_fraction,
+            test_fraction=test_fraction,
+            path_column=path_column,
+            label_column=label_column,
+            quiet=quiet,
+        )
+    except Interrupted as stop:
+        print(stop)
+        raise typer.Exit(130) from None

@@ -1,0 +1,135 @@
+"""`Predictor`: a model file, ready to use on photos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from resnets.data.images import DecodeError
+from resnets.data.loader import prefetch
+from resnets.errors import UserError
+from resnets.tasks.classify import Classify
+from resnets.train.inference import BATCH, probabilities
+from resnets.train.machine import Machine, default_workers
+from resnets.weights import model_file
+from resnets.weights.model_file import Model
+
+T = TypeVar("T")
+Source = str | Path | bytes | NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one input: every input gets exactly one.
+
+    `status` is ``ok`` or the reason why the input does not decode; then `label` and `probability`
+    are None and `top` is empty. `top` holds the most probable classes, best first.
+    """
+
+    path: str
+    label: str | None
+    probability: float | None
+    status: str
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A trained model on a device. `classes` names the columns of `probabilities`."""
+
+    model: Model
+    net: nn.Module
+    machine: Machine
+    task: Classify
+    workers: int
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | None = None, workers: int | None = None) -> Self:
+        """Read a model file. Raises UserError for a file that is none, or no such device."""
+        return cls.of(model_file.load(path), device, workers)
+
+    @classmethod
+    def of(cls, model: Model, device: str | None = None, workers: int | None = None) -> Self:
+        """Make a model ready to use."""
+        machine = Machine.detect(device, precision="fp32")
+        net = machine.place(model.network())
+        workers = default_workers() if workers is None else workers
+        return cls(model, net, machine, Classify(model.classes), workers)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.model.classes
+
+    def predict(self, images: Source | Sequence[Source], top: int = 5) -> list[Prediction]:
+        """Predict files, encoded bytes or arrays ``H W C``, each with a row that has a status."""
+        many = [images] if isinstance(images, str | Path | bytes | np.ndarray) else list(images)
+        named = ((str(s) if isinstance(s, str | Path) else f"#{i}", s) for i, s in enumerate(many))
+        return list(self.stream(named, top))
+
+    def probabilities(self, images: Sequence[Source]) -> NDArray[np.float32]:
+        """Return ``N classes``. Raises UserError for an image that does not decode."""
+        rows = []
+        for prediction, values in self._rows((str(i), image) for i, image in enumerate(images)):
+            if values is None:
+                name = images[int(prediction[0])]
+                shown = name if isinstance(name, str | Path) else f"image {prediction[0]}"
+                raise UserError(f"{shown}: {prediction[1]}")
+            rows.append(values)
+        return np.array(rows, np.float32).reshape(-1, len(self.classes))
+
+    def stream(self, inputs: Iterable[tuple[str, Source]], top: int = 5) -> Iterator[Prediction]:
+        """Yield a prediction for every (name, image), in order, holding only a few batches."""
+        for (name, reason), values in self._rows(inputs):
+            if values is None:
+                yield Prediction(name, None, None, reason, ())
+                continue
+            ranked = np.argsort(-values, kind="stable")[:top]
+            best = tuple((self.classes[i], float(values[i])) for i in ranked)
+            yield Prediction(name, *best[0], "ok", best)
+
+    def _rows(
+        self, inputs: Iterable[tuple[str, Source]]
+    ) -> Iterator[tuple[tuple[str, str], NDArray[np.float32] | None]]:
+        """Yield ((name, reason), probabilities or None) for every input, in order."""
+        prepare = self.model.preprocess.prepare
+        side, channels = self.model.preprocess.resize, self.model.preprocess.channels
+
+        def decode(batch: list[tuple[str, Source]]) -> tuple[list[tuple[str, str]], NDArray[Any]]:
+            tags, photos = [], []
+            for name, source in batch:
+                try:
+                    photos.append(prepare(Path(source) if isinstance(source, str) else source))
+                    tags.append((name, ""))
+                except DecodeError as error:
+                    tags.append((name, str(error)))
+            return tags, np.array(photos, np.uint8).reshape(-1, side, side, channels)
+
+        batches = prefetch(decode, _batched(inputs, BATCH), self.workers)
+        for tags, values in probabilities(
+            self.net, self.task, self.model.preprocess, self.machine, batches
+        ):
+            remaining = iter(values)
+            for tag in tags:
+                yield tag, None if tag[1] else next(remaining)
+
+
+def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def load(path: str | Path, device: str | None = None) -> Predictor:
+    """Return a ready predictor from a model file.
+
+    Raises:
+      UserError: the file is missing, damaged, changed, or no model file.
+    """
+    return Predictor.load(path, device)
