@@ -88,7 +88,8 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Return the most probable label of each photo."""
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(1)])
+        best = self.predict_proba(X).argmax(1)
+        return np.asarray(self.classes_[best])
 
     def score(self, X: Any, y: Sequence[Any] | None = None, sample_weight: Any = None) -> float:
         """Return the top-1 accuracy on photos `X` with labels `y`, or on a folder `X`."""

@@ -22,8 +22,8 @@ from resnets.errors import UserError
 from resnets.evaluate import Evaluation, ReportPhoto, evaluate, write_report
 from resnets.files import atomic
 from resnets.predict import Predictor
-from resnets.train.inference import score_split
-from resnets.train.machine import Machine
+from resnets.training.inference import score_split
+from resnets.training.machine import Machine
 from resnets.weights.model_file import Model
 
 MISTAKES = 24

@@ -28,12 +28,12 @@ from resnets.nn.surgery import zero_init_residual
 from resnets.predict import Predictor
 from resnets.spec import ResNetSpec
 from resnets.tasks.classify import Classify
-from resnets.train import checkpoint
-from resnets.train.interrupt import graceful
-from resnets.train.loop import Interrupted, Trainer
-from resnets.train.machine import Machine, default_workers
-from resnets.train.recipe import Recipe, choose, get_recipe, override
-from resnets.train.run_folder import Config, RunFolder
+from resnets.training import checkpoint
+from resnets.training.interrupt import graceful
+from resnets.training.loop import Interrupted, Trainer
+from resnets.training.machine import Machine, default_workers
+from resnets.training.recipe import Recipe, choose, get_recipe, override
+from resnets.training.run_folder import Config, RunFolder
 from resnets.version import VERSION
 from resnets.weights import model_file
 from resnets.weights.model_file import Model

@@ -16,8 +16,8 @@ from resnets.data.images import DecodeError
 from resnets.data.loader import prefetch
 from resnets.errors import UserError
 from resnets.tasks.classify import Classify
-from resnets.train.inference import BATCH, probabilities
-from resnets.train.machine import Machine, default_workers
+from resnets.training.inference import BATCH, probabilities
+from resnets.training.machine import Machine, default_workers
 from resnets.weights import model_file
 from resnets.weights.model_file import Model
 

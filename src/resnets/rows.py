@@ -58,7 +58,8 @@ def _csv(path: Path, top: int) -> Iterator[Write]:
 
         def write(row: Prediction) -> None:
             ranked = [value for pair in row.top for value in pair]
-            writer.writerow([row.path, row.label, row.probability, row.status, *ranked])
+            empty = [None] * (len(header) - len(ranked))
+            writer.writerow([row.path, row.label, row.probability, row.status, *ranked, *empty])
 
         yield write
 

@@ -40,7 +40,8 @@ def test_contains_the_estimate_within_the_unit_interval(case: tuple[int, int]) -
     low, high = wilson(successes, n)
     assert 0.0 <= low <= successes / n <= high <= 1.0
     assert low < high
-    assert (low == 0.0) == (successes == 0) and (high == 1.0) == (successes == n)
+    assert (low == 0.0) == (successes == 0)
+    assert (high == 1.0) == (successes == n)
 
 
 @given(counts())
@@ -59,7 +60,8 @@ def test_rises_with_every_success(n: int) -> None:
 @given(counts(), st.floats(0.5, 0.98))
 def test_more_confidence_is_a_wider_interval(case: tuple[int, int], confidence: float) -> None:
     narrow, wide = wilson(*case, confidence), wilson(*case, confidence + 0.01)
-    assert wide[0] <= narrow[0] and narrow[1] <= wide[1]
+    assert wide[0] <= narrow[0]
+    assert narrow[1] <= wide[1]
 
 
 @given(st.integers(1, 1000))

@@ -18,7 +18,7 @@ def command(
 ) -> None:
     """Continue an interrupted run, with the choices it began with."""
     from resnets.experiment import resume
-    from resnets.train.loop import Interrupted
+    from resnets.training.loop import Interrupted
 
     try:
         resume(run, device=device, workers=workers, quiet=quiet)

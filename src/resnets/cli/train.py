@@ -52,7 +52,7 @@ def command(
     """Train on labelled photos. Nothing but DATA is needed; every choice made is printed."""
     every, overrides = seconds(checkpoint_every), pairs(set_ or [])
     from resnets.experiment import train
-    from resnets.train.loop import Interrupted
+    from resnets.training.loop import Interrupted
 
     try:
         train(

@@ -75,7 +75,8 @@ class Model:
 
 def save(model: Model, path: Path) -> None:
     """Write the model file, atomically. Raises UserError where it cannot be written."""
-    text = json.dumps(model.describe(), sort_keys=True, ensure_ascii=False, allow_nan=False)
+    # In ASCII, as a folder's name need not be UTF-8, and JSON then still has an escape for it.
+    text = json.dumps(model.describe(), sort_keys=True, allow_nan=False)
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.weights.items()}
     header = {"resnets": text, "sha256": _digest(text, tensors)}
     with atomic(path) as temporary:
@@ -83,6 +84,18 @@ def save(model: Model, path: Path) -> None:
             save_file(tensors, temporary, metadata=header)
         except safetensors.SafetensorError as error:
             raise OSError(str(error)) from None
+        _sort_metadata(temporary)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Make the same model the same bytes: safetensors writes its metadata in a random order."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        file.seek(8)
+        file.write(text.ljust(size))
 
 
 def load(path: str | Path) -> Model:

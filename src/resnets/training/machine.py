@@ -108,8 +108,8 @@ def _check_device(device: str) -> None:
 def _has_fast_bf16(device: str) -> bool:
     """Tell whether bf16 is faster: on a CPU only matrix tiles (AMX) make it so."""
     if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device == "cpu" and torch.cpu._is_amx_tile_supported() is True
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device == "cpu" and bool(torch.cpu._is_amx_tile_supported())
 
 
 def _cpu_name() -> str:

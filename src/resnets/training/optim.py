@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from resnets.train.recipe import Recipe
+from resnets.training.recipe import Recipe
 
 
 def parameter_groups(net: nn.Module, recipe: Recipe) -> list[dict[str, object]]:

@@ -24,13 +24,13 @@ from resnets.data.loader import prefetch
 from resnets.data.plan import Plan
 from resnets.data.transforms import mix
 from resnets.errors import UserError
-from resnets.train import checkpoint
-from resnets.train.inference import score_split
-from resnets.train.interrupt import Interrupt
-from resnets.train.machine import Machine
-from resnets.train.optim import Ema, build_optimizer, learning_rate
-from resnets.train.recipe import Recipe
-from resnets.train.task import Task
+from resnets.training import checkpoint
+from resnets.training.inference import score_split
+from resnets.training.interrupt import Interrupt
+from resnets.training.machine import Machine
+from resnets.training.optim import Ema, build_optimizer, learning_rate
+from resnets.training.recipe import Recipe
+from resnets.training.task import Task
 
 
 class Interrupted(Exception):
@@ -112,6 +112,10 @@ class Trainer:
         """The network that is validated and kept: the average, if there is one."""
         return self.ema.net if self.ema else self.net
 
+    @property
+    def _steps_done(self) -> int:
+        return self.progress.epoch * self.plan.steps + self.progress.step
+
     # -- the run --------------------------------------------------------------------------------
 
     def run(self) -> Progress:
@@ -178,9 +182,8 @@ class Trainer:
         recipe, parameters = self.recipe, list(self.net.parameters())
         if recipe.clip_norm:
             torch.nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)
-        step = self.progress.epoch * self.plan.steps + self.progress.step
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, step, self.plan.steps)
+            group["lr"] = learning_rate(recipe, self._steps_done, self.plan.steps)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema:
@@ -191,7 +194,7 @@ class Trainer:
         row = {
             "epoch": progress.epoch + 1,
             "train_loss": progress.loss_sum / max(progress.seen, 1),
-            "lr": self.optimizer.param_groups[0]["lr"],
+            "lr": learning_rate(self.recipe, self._steps_done - 1, self.plan.steps),
             "images_per_second": progress.seen / max(progress.seconds, 1e-9),
             "seconds": progress.seconds,
             **self._validate(),
@@ -240,8 +243,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint of this very moment."""
-        step = self.progress.epoch * self.plan.steps + self.progress.step
-        checkpoint.save(self.checkpoints, step, *self.state())
+        checkpoint.save(self.checkpoints, self._steps_done, *self.state())
         self._saved_at = time.monotonic()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from resnets.data.cache import ImageCache
 from resnets.data.loader import prefetch
 from resnets.data.preprocess import Preprocess
-from resnets.train.machine import Machine, full_precision
-from resnets.train.task import Task
+from resnets.training.machine import Machine, full_precision
+from resnets.training.task import Task
 
 BATCH = 64
 T = TypeVar("T")

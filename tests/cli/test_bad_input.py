@@ -1,0 +1,303 @@
+"""What people get wrong: one clear line, exit status 2, and nothing of theirs touched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from resnets.cli import main
+from resnets.files import atomic
+
+FAST = ["--model", "resnet20", "--size", "16", "--epochs", "1", "--workers", "0"]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def resnets(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs the command line: its status, output and error output."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["resnets", *map(str, arguments)])
+        status = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+def draw(path: Path, shade: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(shade)
+    Image.fromarray(rng.integers(0, 1 + shade, (16, 16, 3)).astype(np.uint8)).save(path)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Return a folder of two classes with twelve photos each."""
+    for label, base in (("dark", 60), ("light", 220)):
+        for i in range(12):
+            draw(tmp_path / "photos" / label / f"{i}.png", base + i)
+    return tmp_path / "photos"
+
+
+def refused(outcome: tuple[int, str, str], *words: str) -> None:
+    """Assert that a run ended in one line that has all the words, and status 2."""
+    status, _, error = outcome
+    lines = [line for line in error.splitlines() if line.startswith("resnets: ")]
+    assert status == 2, error
+    assert len(lines) == 1, error
+    assert "Traceback" not in error
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+# -- data ---------------------------------------------------------------------------------------
+
+
+def test_an_empty_folder(resnets: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    refused(resnets("train", tmp_path / "empty", *FAST), str(tmp_path / "empty"))
+
+
+def test_a_folder_that_is_not_there(resnets: Run, tmp_path: Path) -> None:
+    refused(resnets("train", tmp_path / "nothing"), str(tmp_path / "nothing"), "does not exist")
+
+
+def test_one_class(resnets: Run, photos: Path) -> None:
+    shutil.rmtree(photos / "light")
+    refused(resnets("train", photos, *FAST), "dark", "class")
+
+
+def test_a_class_with_one_photo(resnets: Run, photos: Path) -> None:
+    draw(photos / "lonely" / "a.png", 100)
+    refused(resnets("train", photos, *FAST), "'lonely'", "one training photo")
+
+
+def test_a_split_without_a_class(resnets: Run, photos: Path, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        shutil.copytree(photos, tmp_path / "splits" / split)
+    shutil.rmtree(tmp_path / "splits" / "train" / "light")
+    refused(resnets("train", tmp_path / "splits", *FAST), "light", "train")
+
+
+def test_photos_without_classes(resnets: Run, tmp_path: Path) -> None:
+    draw(tmp_path / "loose" / "a.png", 100)
+    refused(resnets("train", tmp_path / "loose", *FAST), str(tmp_path / "loose"))
+
+
+def test_broken_files_are_named_counted_and_left_out(
+    resnets: Run, photos: Path, tmp_path: Path
+) -> None:
+    whole = (photos / "dark" / "0.png").read_bytes()
+    (photos / "dark" / "truncated.png").write_bytes(whole[: len(whole) // 2])
+    (photos / "dark" / "empty.jpg").write_bytes(b"")
+    (photos / "light" / "text.jpg").write_text("hello, I am text")
+    (photos / "light" / "huge.png").write_bytes(_png_header(60_000, 60_000))
+    before = snapshot(photos)
+    status, _, error = resnets("train", photos, *FAST, "--out", tmp_path / "run")
+    assert status == 0, error
+    for name, reason in {
+        "truncated.png": "truncated",
+        "empty.jpg": "empty file",
+        "text.jpg": "not an image",
+        "huge.png": "3,600,000,000 pixels",
+    }.items():
+        assert any(name in line and reason in line for line in error.splitlines()), error
+    assert "4 of 28 photos" in error
+    assert snapshot(photos) == before
+
+
+def test_a_class_of_broken_files(resnets: Run, photos: Path, tmp_path: Path) -> None:
+    for file in (photos / "light").iterdir():
+        file.write_bytes(b"")
+    refused(resnets("train", photos, *FAST, "--out", tmp_path / "run"), "'light'", "decodes")
+
+
+def test_a_symlink_loop_hidden_folders_and_odd_names(
+    resnets: Run, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "dark" / "again").symlink_to(photos / "dark", target_is_directory=True)
+    draw(photos / ".hidden" / "a.png", 10)
+    draw(photos / "dark" / ".b.png", 10)
+    draw(photos / "ünï çødé 漢字" / "ß.png", 90)
+    draw(photos / "ünï çødé 漢字" / ("x" * 240 + ".png"), 91)
+    draw(photos / "ünï çødé 漢字" / "[1] *.png", 92)
+    status, _, error = resnets("train", photos, *FAST, "--out", tmp_path / "run")
+    assert status == 0, error
+    assert "3 classes; train 19" in error
+    assert "hidden" in error
+    assert "loop" in error
+
+
+def test_no_permission(
+    resnets: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whoever runs the tests may be root, whom no mode bits stop.
+    scandir, mkdir = os.scandir, Path.mkdir
+
+    def closed_folder(folder: str | Path) -> object:
+        if Path(folder).name == "dark":
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    def closed_parent(path: Path, *arguments: object, **options: object) -> None:
+        if path.name == "run":
+            raise PermissionError(13, "Permission denied")
+        mkdir(path, *arguments, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", closed_folder)
+        refused(resnets("train", photos, *FAST, "--out", tmp_path / "run"), "no permission", "dark")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", closed_parent)
+        refused(resnets("train", photos, *FAST, "--out", tmp_path / "run"), "Permission denied")
+
+
+# -- options ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--model", "resnet51"], ["resnet51", "resnet50"]),
+        (["--recipe", "smal"], ["smal", "small"]),
+        (["--set", "lrr=1"], ["lrr"]),
+        (["--set", "lr"], ["--set lr", "field=value"]),
+        (["--checkpoint-every", "soon"], ["'soon'", "5m"]),
+        (["--device", "gpu"], ["--device gpu"]),
+        (["--stem", "large"], ["--stem large", "small"]),
+        (["--channels", "2"], ["channels=2"]),
+        (["--val-fraction", "0.9", "--test-fraction", "0.2"], ["val_fraction"]),
+        (["--weights", "nothing.safetensors"], ["nothing.safetensors"]),
+        (["--size", "9000"], ["9000"]),
+    ],
+)
+def test_options_that_cannot_be(
+    resnets: Run, photos: Path, tmp_path: Path, options: list[str], words: list[str]
+) -> None:
+    refused(resnets("train", photos, *FAST, "--out", tmp_path / "run", *options), *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_output_that_exists(resnets: Run, photos: Path, tmp_path: Path, model: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("mine")
+    refused(resnets("train", photos, *FAST, "--out", tmp_path / "run"), "exists")
+    out = tmp_path / "out.csv"
+    out.write_text("mine")
+    refused(resnets("predict", model, photos, "--out", out), "out.csv", "exists", "--force")
+    refused(resnets("evaluate", model, photos, "--json", out), "exists")
+    assert out.read_text() == "mine"
+    assert (tmp_path / "run" / "mine.txt").read_text() == "mine"
+    assert resnets("predict", model, photos, "--out", out, "--force")[0] == 0
+    assert out.read_text().startswith("path,label,probability,status,label_1")
+
+
+def test_outputs_that_cannot_be_written(
+    resnets: Run, photos: Path, tmp_path: Path, model: Path
+) -> None:
+    refused(resnets("predict", model, photos, "--out", tmp_path / "no" / "o.csv"), "not a folder")
+    refused(resnets("predict", model, photos, "--out", tmp_path), "is a folder")
+    refused(resnets("predict", model, photos, "--out", tmp_path / "o.xlsx"), ".parquet", ".csv")
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_text("old")
+    with pytest.raises(Exception, match="No space left"), atomic(target):
+        raise OSError(28, "No space left on device")
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+# -- models -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a model file of the two classes ``dark`` and ``light``, untrained."""
+    from resnets.data.preprocess import Preprocess
+    from resnets.nn import ResNet
+    from resnets.weights import model_file
+    from resnets.zoo import get_spec
+
+    spec = get_spec("resnet20").replace(num_classes=2, image_size=16)
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    weights = ResNet(spec).state_dict()
+    preprocess = Preprocess.for_photos(16, 16)
+    model_file.save(model_file.Model(spec, ("dark", "light"), preprocess, weights), path)
+    return path
+
+
+def test_model_files_that_are_none(resnets: Run, photos: Path, tmp_path: Path, model: Path) -> None:
+    content = model.read_bytes()
+    files: dict[str, tuple[bytes, str]] = {
+        "truncated.safetensors": (content[:-100], "truncated"),
+        "stub.safetensors": (content[:5], "truncated"),
+        "empty.safetensors": (b"", "truncated"),
+        "flipped.safetensors": (content[:-5] + b"\x01" + content[-4:], "SHA-256"),
+        "text.safetensors": (b"these are no weights at all", "not a safetensors"),
+    }
+    for name, (broken, word) in files.items():
+        (tmp_path / name).write_bytes(broken)
+        refused(resnets("predict", tmp_path / name, photos), name, word)
+        refused(resnets("evaluate", tmp_path / name, photos), name, word)
+    torch.save({"a": torch.zeros(2)}, tmp_path / "a.pth")
+    refused(resnets("predict", tmp_path / "a.pth", photos), "a.pth", "pickle")
+    refused(resnets("predict", tmp_path / "none.safetensors", photos), "none.safetensors")
+    refused(resnets("describe", tmp_path / "truncated.safetensors"), "truncated")
+    refused(resnets("describe", "resnet_50"), "resnet50")
+    refused(resnets("resume", tmp_path), "not a run folder")
+
+
+def test_other_classes_are_listed(resnets: Run, photos: Path, model: Path) -> None:
+    draw(photos / "grey" / "1.png", 100)
+    draw(photos / "grey" / "2.png", 101)
+    draw(photos / "grey" / "3.png", 102)
+    refused(resnets("evaluate", model, photos), "only in the data: grey")
+
+
+def test_predict_gives_every_input_a_row(
+    resnets: Run, photos: Path, tmp_path: Path, model: Path
+) -> None:
+    (photos / "dark" / "00 empty.png").write_bytes(b"")
+    missing = tmp_path / "missing.png"
+    out = tmp_path / "rows.csv"
+    status, _, error = resnets("predict", model, photos / "dark", missing, "--out", out)
+    assert status == 0
+    assert "2 of 14" in error
+    rows = out.read_text().splitlines()[1:]
+    assert len(rows) == 14
+    assert "dark/00 empty.png,,,empty file," in rows[1]
+    assert "missing.png,,,file not found" in rows[-1]
+    assert resnets("predict", model, missing)[0] == 2
+    refused(resnets("predict", model, str(tmp_path / "*.gif")), "*.gif")
+
+
+def _png_header(width: int, height: int) -> bytes:
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        crc = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" * 100))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")

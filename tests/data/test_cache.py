@@ -1,0 +1,203 @@
+"""`ImageCache`: the same photos wherever they are kept, each decoded once, failures remembered."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resnets.data import cache as module
+from resnets.data.cache import ImageCache, Storage, choose_storage
+from resnets.data.preprocess import Preprocess
+from resnets.data.samples import Samples
+
+N, BROKEN = 23, (4, 11)
+PREPROCESS = Preprocess(6, 7)
+KINDS = ("memory", "disk", "none")
+
+
+class CountingReader:
+    """Photos in memory; some are not photos. Counts how often each is read."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self.photos = rng.integers(0, 256, (N, 9, 11, 3), np.uint8)
+        self.reads: Counter[int] = Counter()
+        self._lock = threading.Lock()
+
+    def read(self, i: int) -> bytes | np.ndarray:
+        with self._lock:
+            self.reads[i] += 1
+        return b"not a photo" if i in BROKEN else self.photos[i]
+
+    def path(self, i: int) -> str:
+        return f"memory#{i}"
+
+
+def make(kind: str, directory: Path) -> tuple[ImageCache, CountingReader]:
+    reader = CountingReader()
+    samples = Samples(tuple(map(str, range(N))), np.zeros(N, np.int64), reader)
+    return ImageCache(samples, PREPROCESS, Storage(kind, directory)), reader
+
+
+def good_of(indices: list[int]) -> list[int]:
+    return [i for i in indices if i not in BROKEN]
+
+
+EVERY = pytest.mark.parametrize("kind", KINDS)
+
+
+@EVERY
+@given(batches=st.lists(st.lists(st.integers(0, N - 1), max_size=9), max_size=5))
+@settings(max_examples=20)
+def test_photos_are_the_prepared_ones_in_the_order_asked_for(
+    kind: str, batches: list[list[int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    cache, reader = make(kind, tmp_path_factory.getbasetemp())
+    for batch in batches:  # also with photos that come twice
+        good, photos = cache.get(np.array(batch, dtype=np.int64))
+        assert good.tolist() == good_of(batch)
+        assert good.dtype == np.int64
+        assert photos.shape == (len(good), 7, 7, 3)
+        assert photos.dtype == np.uint8
+        for i, photo in zip(good, photos, strict=True):
+            np.testing.assert_array_equal(photo, PREPROCESS.prepare(reader.photos[i]))
+
+
+@EVERY
+def test_nothing_is_decoded_before_it_is_asked_for(kind: str, tmp_path: Path) -> None:
+    cache, reader = make(kind, tmp_path)
+    assert not reader.reads
+    cache.get(np.array([2, 5]))
+    assert set(reader.reads) == {2, 5}
+
+
+@pytest.mark.parametrize(("kind", "reads"), [("memory", 1), ("disk", 1), ("none", 3)])
+def test_a_photo_is_decoded_once_if_it_is_kept(kind: str, reads: int, tmp_path: Path) -> None:
+    cache, reader = make(kind, tmp_path)
+    for _ in range(3):
+        cache.get(np.arange(N))
+    assert {reader.reads[i] for i in good_of(list(range(N)))} == {reads}
+
+
+@EVERY
+def test_a_photo_that_does_not_decode_is_remembered_with_its_reason(
+    kind: str, tmp_path: Path
+) -> None:
+    cache, reader = make(kind, tmp_path)
+    for _ in range(3):
+        good, _photos = cache.get(np.array([4, 3, 11]))
+        assert good.tolist() == [3]
+    assert sorted(cache.failed) == list(BROKEN)
+    assert all(reason and "\n" not in reason for reason in cache.failed.values())
+    assert all(reader.reads[i] == 1 for i in BROKEN)
+
+
+@EVERY
+def test_a_batch_without_any_photo_that_decodes_is_empty(kind: str, tmp_path: Path) -> None:
+    cache, _ = make(kind, tmp_path)
+    for batch in (list(BROKEN), []):
+        good, photos = cache.get(np.array(batch, dtype=np.int64))
+        assert good.shape == (0,)
+        assert photos.shape == (0, 7, 7, 3)
+
+
+@EVERY
+def test_what_a_caller_does_to_a_batch_stays_with_the_caller(kind: str, tmp_path: Path) -> None:
+    cache, _ = make(kind, tmp_path)
+    _, photos = cache.get(np.array([1, 2]))
+    kept = photos.copy()
+    assert type(photos) is np.ndarray
+    photos[:] = 0
+    np.testing.assert_array_equal(cache.get(np.array([1, 2]))[1], kept)
+
+
+@EVERY
+@pytest.mark.parametrize("workers", [0, 3])
+def test_fill_decodes_everything_that_will_be_kept(kind: str, workers: int, tmp_path: Path) -> None:
+    cache, reader = make(kind, tmp_path)
+    done = list(cache.fill(workers, chunk=5))
+    assert done == ([] if kind == "none" else [5, 5, 5, 5, 3])
+    assert set(reader.reads.values()) == (set() if kind == "none" else {1})
+    if kind != "none":
+        assert sorted(cache.failed) == list(BROKEN)
+        reader.reads.clear()
+        good, _photos = cache.get(np.arange(N))
+        assert good.tolist() == good_of(list(range(N)))
+        assert not reader.reads
+
+
+@EVERY
+def test_many_threads_may_read_at_once(kind: str, tmp_path: Path) -> None:
+    cache, reader = make(kind, tmp_path)
+    expected = make("memory", tmp_path)[0].get(np.arange(N))[1]
+    batches = [np.random.default_rng(seed).permutation(N) for seed in range(24)]
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(cache.get, batches))
+    position = {i: k for k, i in enumerate(good_of(list(range(N))))}
+    for batch, (good, photos) in zip(batches, results, strict=True):
+        assert good.tolist() == good_of(batch.tolist())
+        np.testing.assert_array_equal(photos, expected[[position[int(i)] for i in good]])
+    assert sorted(cache.failed) == list(BROKEN)
+    assert set(reader.reads) == set(range(N))
+
+
+def test_grey_photos_have_one_channel(tmp_path: Path) -> None:
+    reader = CountingReader()
+    samples = Samples(tuple(map(str, range(N))), np.zeros(N, np.int64), reader)
+    for kind in KINDS:
+        cache = ImageCache(samples, Preprocess.for_photos(6, 7, 1), Storage(kind, tmp_path))
+        assert cache.get(np.array([0, 4]))[1].shape == (1, 7, 7, 1)
+
+
+def test_a_disk_cache_leaves_no_file(tmp_path: Path) -> None:
+    cache, _ = make("disk", tmp_path)
+    list(cache.fill(0))
+    if os.name == "posix":
+        assert os.listdir(tmp_path) == []  # it has no name while it is open
+    del cache
+    assert os.listdir(tmp_path) == []
+
+
+# -- where --------------------------------------------------------------------------------------
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, memory: int, disk: int) -> list[Path]:
+    """Pretend to have so many bytes, and return the folders whose disk is looked at."""
+    folders: list[Path] = []
+
+    def usage(folder: Path) -> SimpleNamespace:
+        folders.append(folder)
+        return SimpleNamespace(free=disk)
+
+    monkeypatch.setattr(module.psutil, "virtual_memory", lambda: SimpleNamespace(available=memory))
+    monkeypatch.setattr(module.shutil, "disk_usage", usage)
+    return folders
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "kind"),
+    [(0, "memory"), (400, "memory"), (401, "disk"), (5000, "disk"), (5001, "none")],
+)
+def test_storage_is_chosen_by_size(
+    nbytes: int, kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folders = machine(monkeypatch, memory=1000, disk=10_000)
+    storage = choose_storage(nbytes, tmp_path)
+    assert storage.kind == kind
+    assert storage.directory == (tmp_path if kind == "disk" else None)
+    assert folders == ([] if kind == "memory" else [tmp_path])
+
+
+def test_storage_says_where(tmp_path: Path) -> None:
+    assert str(Storage("memory")) == "in memory"
+    assert str(Storage("disk", tmp_path)) == f"in {tmp_path}"
+    assert str(Storage("none")) == "not kept"

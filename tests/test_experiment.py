@@ -1,0 +1,174 @@
+"""`train` and `resume` from end to end, on the photos that come with the package."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import resnets
+from resnets.cli.options import pairs, seconds
+from resnets.data.sources import open_dataset
+from resnets.errors import UserError
+from resnets.training.run_folder import RunFolder
+from resnets.weights import model_file
+
+OPTIONS = ["--model", "resnet20", "--size", "16", "--batch-size", "64", "--workers", "1"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> resnets.experiment.Run:  # type: ignore[name-defined]
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return resnets.train("sign-digits", model="resnet20", size=16, epochs=2, out=out, quiet=True)
+
+
+def test_a_run_leaves_what_it_promises(run) -> None:  # type: ignore[no-untyped-def]
+    names = {path.name for path in run.path.iterdir()}
+    assert names == {
+        *("best.safetensors", "last.safetensors", "config.yaml", "history.csv", "splits.csv"),
+        *("report.html", "predictions.parquet", "checkpoints"),
+    }
+    with (run.path / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"train_loss", "val_loss", "val_top1", "lr", "images_per_second"} <= rows[0].keys()
+    predictions = pq.read_table(run.path / "predictions.parquet")
+    assert len(predictions) == run.evaluation.n == 411
+    assert run.split == "test"
+    assert "resnet20 on sign-digits" in run.report.read_text()
+
+
+def test_the_model_file_says_how_to_use_it(run) -> None:  # type: ignore[no-untyped-def]
+    model = model_file.load(run.model)
+    assert model.classes == tuple("0123456789")
+    assert model.preprocess.size == 16
+    assert model.metrics["split"] == "test"
+    assert model.metrics["top1"] == run.evaluation.top1
+    assert model.recipe["epochs"] == 2
+    assert model.data["seed"] == 0
+    assert model.versions["resnets"] == resnets.__version__
+
+
+def test_the_split_is_recorded(run) -> None:  # type: ignore[no-untyped-def]
+    with (run.path / "splits.csv").open() as file:
+        recorded = {row["path"]: row["split"] for row in csv.DictReader(file)}
+    dataset = open_dataset("sign-digits")
+    for split in ("train", "val", "test"):
+        assert all(recorded[name] == split for name in dataset.splits[split].ids)
+    assert len(recorded) == 2062
+
+
+def test_evaluate_finds_the_part_that_training_held_out(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    out = tmp_path / "e.json"
+    command = ["evaluate", run.model, "sign-digits", "--json", out]
+    done = _resnets(*command, "--report", tmp_path / "r.html", "--out", tmp_path / "p.parquet")
+    assert done.returncode == 0, done.stderr
+    assert "411 photos of test (the part that training held out)" in done.stderr
+    values = json.loads(out.read_text())
+    assert values["n"] == 411
+    assert values["top1"] == pytest.approx(run.evaluation.top1)
+    assert values["top1_low"] < values["top1"] < values["top1_high"]
+    assert {"top5", "balanced_accuracy", "per_class", "confusion", "failed"} <= values.keys()
+    assert len(values["per_class"]) == 10
+    assert (tmp_path / "r.html").stat().st_size > 10_000
+    assert len(pq.read_table(tmp_path / "p.parquet")) == 411
+
+
+def test_resuming_a_finished_run_only_reports_again(run) -> None:  # type: ignore[no-untyped-def]
+    before = run.model.read_bytes()
+    again = resnets.resume(run.path, quiet=True)
+    assert again.evaluation == run.evaluation
+    assert run.model.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    command = ["train", "sign-digits", *OPTIONS, "--epochs", "3", "--device", "cpu"]
+    assert _resnets(*command, "--out", whole).returncode == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "resnets", *command, "--out", str(parts)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    history = parts / "history.csv"
+    deadline = time.monotonic() + 120
+    while not history.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"resnets resume {parts}" in output
+    assert _resnets("resume", parts, "--workers", "0").returncode == 0
+    for name in ("best", "last"):
+        weights = [model_file.load(f / f"{name}.safetensors").weights for f in (whole, parts)]
+        assert weights[0].keys() == weights[1].keys()
+        assert all((weights[0][key] == weights[1][key]).all() for key in weights[0])
+
+
+def test_resume_refuses_data_that_has_changed(tmp_path: Path) -> None:
+    from PIL import Image
+
+    data = tmp_path / "data"
+    for label in "ab":
+        (data / label).mkdir(parents=True)
+        for i in range(4):
+            Image.new("RGB", (8, 8), (i, i, i)).save(data / label / f"{i}.png")
+    out = tmp_path / "run"
+    resnets.train(data, model="resnet20", size=8, epochs=1, out=out, quiet=True)
+    (data / "a" / "0.png").unlink()
+    with pytest.raises(UserError, match="has changed since"):
+        resnets.resume(out, quiet=True)
+    with pytest.raises(UserError, match="not a run folder"):
+        resnets.resume(data, quiet=True)
+
+
+def test_fine_tuning_starts_from_weights_and_replaces_the_head(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    tuned = resnets.train(
+        "sign-digits", weights=run.model, epochs=1, overrides={"lr": 0.0}, out=tmp_path, quiet=True
+    )
+    before, after = model_file.load(run.model), model_file.load(tuned.model)
+    assert (after.spec, after.preprocess) == (before.spec, before.preprocess)
+    for name, value in before.weights.items():
+        if "running" not in name and "tracked" not in name:
+            assert (after.weights[name] == value).all(), name
+
+
+def test_small_photos_get_the_small_stem_and_it_can_be_overruled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"model": "resnet18", "size": 32, "epochs": 1, "overrides": {"lr": 0.0}}
+    # The choice is announced before the folder is made: enough to see it, and quick.
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "y").touch()
+    for stem, pools in (("auto", False), ("imagenet", True)):
+        with pytest.raises(UserError, match="exists"):
+            resnets.train("sign-digits", stem=stem, out=tmp_path / "x", **options)  # type: ignore[arg-type]
+        said = capsys.readouterr().err
+        assert ("stem     small" in said) is not pools
+
+
+def test_runs_are_numbered(tmp_path: Path) -> None:
+    folders = [RunFolder.numbered(tmp_path, "digits-resnet18").path.name for _ in range(3)]
+    assert folders == ["digits-resnet18-1", "digits-resnet18-2", "digits-resnet18-3"]
+
+
+def test_durations_and_settings() -> None:
+    assert [seconds(text) for text in ("90", "90s", "5m", "1.5h")] == [90, 90, 300, 5400]
+    assert pairs(["a=1", "weight-decay=2=3"]) == {"a": "1", "weight_decay": "2=3"}
+    for text in ("", "m", "-1s", "5 minutes"):
+        with pytest.raises(UserError, match="is not a duration"):
+            seconds(text)
+
+
+def _resnets(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "resnets", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ})

@@ -1,0 +1,230 @@
+"""The loop on photos made here: what it promises, on a network small enough for seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from resnets.data.cache import ImageCache, Storage
+from resnets.data.preprocess import Preprocess
+from resnets.data.samples import ArrayReader, Samples
+from resnets.nn import ResNet
+from resnets.spec import ResNetSpec, Stem
+from resnets.tasks.classify import Classify
+from resnets.training import checkpoint
+from resnets.training.interrupt import Interrupt
+from resnets.training.loop import Diverged, Interrupted, Trainer
+from resnets.training.machine import Machine
+from resnets.training.recipe import Recipe
+
+SPEC = ResNetSpec("tiny", (1, 1), (8, 16), stem=Stem(8, 3, 1, pool=False), num_classes=2)
+RECIPE = Recipe(
+    "test", epochs=3, batch_size=8, lr=0.05, warmup_epochs=0.5, ema=0.9, mixup=0.3, cutmix=0.3
+)
+
+
+def photos(n: int, seed: int) -> Samples:
+    """Return photos of two classes: bright above, or bright below."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    images = rng.integers(0, 120, (n, 12, 12, 3))
+    for image, label in zip(images, labels, strict=True):
+        image[6 * label : 6 * label + 6] += 100
+    reader = ArrayReader((images.astype(np.uint8),), ("memory",))
+    return Samples(tuple(map(str, range(n))), labels, reader)
+
+
+class Watcher:
+    """Keeps what a trainer reports, and can ask it to stop after some steps."""
+
+    def __init__(self, interrupt: Interrupt, stop_after: int = 0) -> None:
+        self.kept: dict[str, dict[str, Tensor]] = {}
+        self.losses: list[float] = []
+        self.rows: list[dict[str, float]] = []
+        self.interrupt, self.stop_after = interrupt, stop_after
+
+    def step(self, epoch: int, step: int, steps: int, loss: float, rate: float) -> None:
+        self.losses.append(loss)
+        self.interrupt.requested = len(self.losses) == self.stop_after
+
+    def epoch(self, row: Mapping[str, float], best: bool) -> None:
+        self.rows.append(dict(row))
+
+    def warn(self, message: str) -> None:
+        raise AssertionError(message)
+
+    def keep(self, name: str, weights: Mapping[str, Tensor], row: Mapping[str, float]) -> None:
+        self.kept[name] = {k: v.clone() for k, v in weights.items()}
+
+    def history(self, rows: list[dict[str, float]]) -> None:
+        self.written = rows
+
+
+def make(
+    folder: Path, recipe: Recipe = RECIPE, workers: int = 0, stop_after: int = 0, val: bool = True
+) -> tuple[Trainer, Watcher]:
+    preprocess = Preprocess.for_photos(12, 12)
+    memory = Storage("memory")
+    torch.manual_seed(0)
+    interrupt = Interrupt()
+    watcher = Watcher(interrupt, stop_after)
+    train = photos(37, 0)
+    trainer = Trainer(
+        ResNet(SPEC),
+        Classify.for_labels(("above", "below"), train.labels, 0.1, "balanced"),
+        recipe,
+        ImageCache(train, preprocess, memory),
+        ImageCache(photos(20, 1), preprocess, memory) if val else None,
+        Machine("cpu", "fp32"),
+        seed=5,
+        workers=workers,
+        checkpoints=folder,
+        keeper=watcher,
+        observer=watcher,
+        interrupt=interrupt,
+    )
+    return trainer, watcher
+
+
+def everything(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return a trainer's whole state; times aside, which no two runs share."""
+    tensors, values = trainer.state()
+    for row in values["progress"]["history"]:
+        row.pop("seconds")
+        row.pop("images_per_second")
+    return {name: value.clone() for name, value in tensors.items()}, values
+
+
+def assert_same(a: Trainer, b: Trainer) -> None:
+    (tensors, values), (others, other_values) = everything(a), everything(b)
+    assert values == other_values
+    assert tensors.keys() == others.keys()
+    for name, value in tensors.items():
+        assert torch.equal(value, others[name]), name
+
+
+def test_it_learns_and_keeps_the_best(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(RECIPE, epochs=8, mixup=0, cutmix=0)
+    trainer, watcher = make(tmp_path, recipe)
+    progress = trainer.run()
+    assert [row["epoch"] for row in watcher.rows] == list(range(1, 9))
+    assert watcher.rows[-1]["train_loss"] < watcher.rows[0]["train_loss"]
+    scores = [row["val_top1"] for row in watcher.rows]
+    assert max(scores) >= 0.9
+    assert progress.best == max(scores)
+    assert progress.best_epoch == 1 + scores.index(max(scores))
+    assert set(watcher.kept) == {"best", "last"}
+    assert watcher.written == progress.history
+
+
+def test_the_kept_weights_are_the_averaged_ones(tmp_path: Path) -> None:
+    trainer, watcher = make(tmp_path)
+    trainer.run()
+    assert trainer.ema is not None
+    for name, value in trainer.ema.net.state_dict().items():
+        assert torch.equal(watcher.kept["last"][name], value)
+    live = trainer.net.state_dict()
+    assert not torch.equal(watcher.kept["last"]["conv1.weight"], live["conv1.weight"])
+
+
+def test_workers_change_nothing(tmp_path: Path) -> None:
+    trainers = []
+    for workers in (0, 1, 4):
+        trainer, _ = make(tmp_path / str(workers), workers=workers)
+        trainer.run()
+        trainers.append(trainer)
+    assert_same(trainers[0], trainers[1])
+    assert_same(trainers[0], trainers[2])
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 5, 7, 12, 15])
+def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path: Path, stop_after: int) -> None:
+    whole, _ = make(tmp_path / "whole")
+    whole.run()
+    first, _ = make(tmp_path / "parts", stop_after=stop_after)
+    with pytest.raises(Interrupted):
+        first.run()
+    second, _ = make(tmp_path / "parts", workers=2)
+    loaded = checkpoint.load_newest(tmp_path / "parts", print)
+    assert loaded is not None
+    second.restore(*loaded)
+    second.run()
+    assert_same(whole, second)
+
+
+def test_accumulation_sees_the_same_gradient(tmp_path: Path) -> None:
+    """Without BN in the way, dealing a batch out changes rounding only."""
+    results = []
+    for parts in (1, 4):
+        recipe = dataclasses.replace(
+            RECIPE, epochs=1, batch_size=64, accumulate=parts, ema=0.0, warmup_epochs=0.0
+        )
+        trainer, _ = make(tmp_path / str(parts), recipe)
+        trainer.net.eval().train = lambda mode=True, net=trainer.net: net
+        trainer.run()
+        results.append(trainer.net.state_dict())
+    for name, value in results[0].items():
+        assert torch.allclose(value, results[1][name], atol=1e-5), name
+
+
+def test_clipping_bounds_the_step(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(
+        RECIPE, epochs=1, clip_norm=1e-3, momentum=0.0, weight_decay=0.0, warmup_epochs=0.0
+    )
+    trainer, watcher = make(tmp_path, recipe)
+    before = [p.detach().clone() for p in trainer.net.parameters()]
+    trainer.run()
+    after = trainer.net.parameters()
+    moved = torch.stack([(p - q).norm() for p, q in zip(after, before, strict=True)]).norm()
+    assert 0 < float(moved.detach()) <= len(watcher.losses) * recipe.lr * 1e-3 * 1.001
+
+
+def test_patience_stops_early(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(RECIPE, epochs=50, lr=0.0, ema=0.0, patience=2)
+    trainer, watcher = make(tmp_path, recipe)
+    # With a rate of nothing only the BN statistics move, and soon not even they.
+    trainer.run()
+    assert len(watcher.rows) < 50
+    assert len(watcher.rows) == trainer.progress.best_epoch + 2
+
+
+def test_a_diverging_run_stops_and_keeps_good_weights(tmp_path: Path) -> None:
+    trainer, watcher = make(tmp_path, dataclasses.replace(RECIPE, epochs=4))
+    original = trainer.task.loss
+    calls = 0
+
+    def spoiled(outputs: Tensor, targets: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return original(outputs, targets) * (float("nan") if calls == 8 else 1)
+
+    trainer.task = _WithLoss(trainer.task, spoiled)  # type: ignore[assignment]
+    with pytest.raises(Diverged, match=r"loss is nan in epoch 2, step 3.*lr=0.005"):
+        trainer.run()
+    assert all(torch.isfinite(v).all() for v in watcher.kept["last"].values())
+    loaded = checkpoint.load_newest(tmp_path, print)
+    assert loaded is not None
+    assert all(torch.isfinite(v.float()).all() for v in loaded[0].values())
+
+
+class _WithLoss:
+    def __init__(self, task: Any, loss: Any) -> None:
+        self._task, self.loss = task, loss
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+
+def test_without_validation_the_newest_is_the_best(tmp_path: Path) -> None:
+    trainer, watcher = make(tmp_path, val=False)
+    trainer.run()
+    assert trainer.progress.best_epoch == RECIPE.epochs
+    for name, value in watcher.kept["last"].items():
+        assert torch.equal(watcher.kept["best"][name], value)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from resnets.nn import ResNet
+from resnets.training.optim import Ema, build_optimizer, learning_rate, parameter_groups
+from resnets.training.recipe import Recipe, get_recipe
+from resnets.zoo import get_spec
+
+
+def test_norms_and_biases_do_not_decay_unless_the_recipe_says() -> None:
+    net = ResNet(get_spec("resnet20"))
+    decayed, others = parameter_groups(net, Recipe("r", weight_decay=0.1))
+    assert decayed["weight_decay"] == 0.1
+    assert others["weight_decay"] == 0
+    assert all(p.ndim > 1 for p in decayed["params"])  # type: ignore[attr-defined]
+    assert all(p.ndim == 1 for p in others["params"])  # type: ignore[attr-defined]
+    counted = sum(len(g["params"]) for g in (decayed, others))  # type: ignore[arg-type]
+    assert counted == len(list(net.parameters()))
+    assert len(parameter_groups(net, get_recipe("he2015-cifar"))) == 1
+
+
+def test_cosine_rises_peaks_and_ends_at_nothing() -> None:
+    recipe = Recipe("r", epochs=10, lr=1.0, warmup_epochs=2.0)
+    rates = [learning_rate(recipe, step, 100) for step in range(1000)]
+    assert rates[0] < 0.01
+    assert max(rates) == rates[200] == 1.0
+    assert rates[:200] == sorted(rates[:200])
+    assert rates[200:] == sorted(rates[200:], reverse=True)
+    assert 0 < rates[-1] < 1e-4
+
+
+def test_steps_fall_at_the_milestones() -> None:
+    recipe = get_recipe("he2015-cifar")
+    steps = 352 * recipe.epochs
+    rates = [learning_rate(recipe, step, 352) for step in range(0, steps, 352)]
+    assert rates[0] == 0.1
+    assert rates[90] == 0.1
+    assert rates[91] == pytest.approx(0.01)
+    assert rates[-1] == pytest.approx(0.001)
+
+
+def test_the_average_is_of_weights_and_statistics() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    ema = Ema(net, decay=0.5)
+    before = {k: v.clone() for k, v in ema.net.state_dict().items()}
+    with torch.no_grad():
+        for value in net.state_dict().values():
+            value.add_(1)
+    ema.update(net)  # decay of the first update: min(0.5, 1 / 10)
+    after = ema.net.state_dict()
+    assert torch.allclose(after["0.weight"], before["0.weight"] + 0.9)
+    assert torch.allclose(after["1.running_mean"], before["1.running_mean"] + 0.9)
+    assert after["1.num_batches_tracked"] == before["1.num_batches_tracked"] + 1
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_both_optimizers_lower_a_loss(name: str) -> None:
+    torch.manual_seed(0)
+    net = nn.Linear(4, 1)
+    x, y = torch.randn(64, 4), torch.randn(64, 1)
+    recipe = dataclasses.replace(Recipe("r"), optimizer=name, lr=0.05)
+    optimizer = build_optimizer(net, recipe)
+    losses = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss = (net(x) - y).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]

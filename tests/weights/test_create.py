@@ -1,0 +1,162 @@
+"""`create_model`: names, specs, changes and weights, and what does not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor
+
+import resnets
+from resnets.data.preprocess import Preprocess
+from resnets.errors import UserError
+from resnets.nn import ResNet
+from resnets.spec import ResNetSpec, Stem
+from resnets.weights import model_file
+from resnets.weights.create import create_model
+from resnets.zoo import get_spec
+
+TINY = ResNetSpec("tiny", (1, 1), (2, 4), stem=Stem(2, 3, 1, False), num_classes=3, image_size=8)
+
+
+def state(spec: ResNetSpec = TINY, seed: int = 1) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
+    return ResNet(spec).state_dict()
+
+
+def assert_holds(net: ResNet, expected: dict[str, Tensor]) -> None:
+    found = net.state_dict()
+    assert list(found) == list(expected)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_by_name() -> None:
+    net = create_model("resnet20")
+    assert isinstance(net, ResNet)
+    assert net.spec == get_spec("resnet20")
+    assert net.training
+    assert net(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_by_spec() -> None:
+    assert create_model(TINY).spec == TINY
+
+
+def test_the_public_name_is_this_function() -> None:
+    assert resnets.create_model is create_model
+
+
+@pytest.mark.parametrize(("classes", "channels"), [(7, 1), (0, 4), (None, None)])
+def test_other_classes_and_channels(classes: int | None, channels: int | None) -> None:
+    net = create_model(TINY, num_classes=classes, in_channels=channels)
+    outputs = {None: 3, 0: 4}.get(classes, classes)
+    assert net(torch.randn(2, channels or 3, 8, 8)).shape == (2, outputs)
+    assert net.spec.num_classes == (3 if classes is None else classes)
+    assert net.spec.in_channels == (channels or 3)
+    assert sum(p.numel() for p in net.parameters()) == TINY.params(channels, classes)
+
+
+def test_an_unknown_name_names_the_near_ones() -> None:
+    with pytest.raises(UserError, match=r"unknown model 'resnet50d'; did you mean .*resnet50"):
+        create_model("resnet50d")
+
+
+# -- weights --------------------------------------------------------------------------------------
+
+
+def test_weights_from_a_state_dict() -> None:
+    weights = state()
+    net = create_model(TINY, weights=weights)
+    assert_holds(net, weights)
+    assert net.training
+
+
+def test_the_state_dict_is_copied() -> None:
+    weights = state()
+    net = create_model(TINY, weights=weights)
+    with torch.no_grad():
+        net.conv1.weight.zero_()
+    assert weights["conv1.weight"].abs().max() > 0
+
+
+@pytest.mark.parametrize("kind", [Path, str])
+def test_weights_from_a_model_file(kind: type, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    model = model_file.Model(TINY, ("a", "b", "c"), Preprocess.for_photos(8, 8), state())
+    model_file.save(model, path)
+    assert_holds(create_model(TINY, weights=kind(path)), state())
+
+
+def test_weights_of_torchvision_fit_as_they_are() -> None:
+    theirs = torchvision.models.resnet18(weights=None, num_classes=3)
+    net = create_model("resnet18", num_classes=3, weights=theirs.state_dict())
+    x = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(net.eval()(x), theirs.eval()(x))
+
+
+def test_weights_are_cast_to_the_networks_precision() -> None:
+    halves = {k: v.bfloat16() if v.is_floating_point() else v for k, v in state().items()}
+    net = create_model(TINY, weights=halves)
+    assert net.conv1.weight.dtype == torch.float32
+    assert torch.equal(net.conv1.weight, halves["conv1.weight"].float())
+
+
+def test_weights_without_batch_counts_fit() -> None:
+    old = {k: v for k, v in state().items() if "num_batches_tracked" not in k}
+    net = create_model(TINY, weights=old)
+    assert torch.equal(net.fc.weight, old["fc.weight"])
+
+
+def test_a_file_that_is_none_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file"):
+        create_model(TINY, weights=tmp_path / "none.safetensors")
+
+
+def misfit(**options: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        create_model(TINY, **options)
+    text = str(caught.value)
+    assert text.startswith("weights do not fit tiny: ")
+    assert "\n" not in text
+    return text.removeprefix("weights do not fit tiny: ")
+
+
+def test_what_is_missing_is_listed() -> None:
+    weights = state()
+    del weights["conv1.weight"], weights["layer2.0.bn1.running_var"]
+    assert misfit(weights=weights) == "missing: conv1.weight, layer2.0.bn1.running_var"
+
+
+def test_what_is_extra_is_listed() -> None:
+    extra = {"head.bias": torch.zeros(1), "aux": torch.zeros(1)}
+    assert misfit(weights=state() | extra) == "extra: head.bias, aux"
+
+
+def test_what_has_another_shape_is_listed_with_both() -> None:
+    text = misfit(weights=state(), num_classes=5)
+    assert text == "of another shape: fc.weight [3, 4] for [5, 4], fc.bias [3] for [5]"
+    assert "conv1.weight [2, 3, 3, 3] for [2, 1, 3, 3]" in misfit(weights=state(), in_channels=1)
+
+
+def test_all_that_is_wrong_is_listed_at_once() -> None:
+    weights = state() | {"aux": torch.zeros(1), "fc.bias": torch.zeros(9)}
+    del weights["bn1.bias"]
+    text = misfit(weights=weights)
+    assert text == "missing: bn1.bias; extra: aux; of another shape: fc.bias [9] for [3]"
+
+
+def test_a_checkpoint_around_a_state_dict_does_not_fit() -> None:
+    text = misfit(weights={"state_dict": state()})
+    assert text.startswith("missing: conv1.weight")
+    assert text.endswith("extra: state_dict")
+
+
+def test_misfits_leave_no_half_loaded_network_behind() -> None:
+    weights = state()
+    assert weights["fc.bias"].shape == (3,)
+    misfit(weights=weights | {"fc.bias": torch.zeros(4)})
+    assert_holds(create_model(TINY, weights=weights), weights)
