@@ -41,7 +41,9 @@ class Display:
         if self._run is None or self._epoch is None:
             self._first = epoch + (step - 1) / steps
             self._began = time.monotonic()
-            self._run = self._bar.add_task(WHOLE, total=self._epochs * steps, unit="steps")
+            self._run = self._bar.add_task(
+                WHOLE, total=self._epochs * steps, completed=epoch * steps + step - 1, unit="steps"
+            )
             self._epoch = self._bar.add_task("", total=steps, unit="steps")
         label = f"epoch {epoch + 1}/{self._epochs}  loss {loss:.3f}  {rate:,.0f} images/s"
         self._bar.update(self._run, completed=epoch * steps + step)

@@ -234,7 +234,7 @@ def worst_mistakes(
         i = int(result.scored[row])
         photos.append(
             ReportPhoto(
-                path=result.samples.path(i),
+                path=result.samples.ids[i],
                 truth=classes[truth[row]],
                 prediction=classes[best[row]],
                 probability=float(confidence[row]),

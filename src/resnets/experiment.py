@@ -29,6 +29,7 @@ from resnets.predict import Predictor
 from resnets.spec import ResNetSpec
 from resnets.tasks.classify import Classify
 from resnets.training import checkpoint
+from resnets.training.events import write_events
 from resnets.training.interrupt import graceful
 from resnets.training.loop import Interrupted, Trainer
 from resnets.training.machine import Machine, default_workers
@@ -279,6 +280,7 @@ class _Keeper:
 
     def history(self, rows: list[dict[str, float]]) -> None:
         self.folder.write_history(rows)
+        write_events(self.folder.path, rows[-1])
 
 
 def _execute(

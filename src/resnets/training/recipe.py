@@ -212,11 +212,12 @@ def small() -> Recipe:
         epochs=30,
         batch_size=32,
         lr=0.03,
+        warmup_epochs=0.5,
         label_smoothing=0.1,
         class_weights="balanced",
         crop="resized",
-        crop_scale=0.5,
-        jitter=0.2,
+        crop_scale=0.6,
+        jitter=0.1,
     )
 
 
