@@ -42,9 +42,9 @@ def _options(
 
 def main() -> None:
     """Run the command line; what the user can mend is one line and exit status 2."""
-    # Torch's threads wait for each other by spinning, unless told before it is loaded: beside any
-    # other program a training step then takes up to ten times as long (docs/log.md).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Torch's threads wait for each other by spinning, for milliseconds unless told otherwise before
+    # it is loaded: beside any busy program a step then takes ten times as long (docs/log.md).
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
         app()
     except UserError as error:

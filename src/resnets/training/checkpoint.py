@@ -97,12 +97,19 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put an optimiser back into the state that `optimizer_tensors` flattened."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    # A fused step walks memory, not indices: a slot that is laid out other than its weights (these
+    # are channels-last, a file is not) would silently be applied to the wrong ones.
+    for parameter, slots in optimizer.state.items():
+        for key, value in slots.items():
+            if value.shape == parameter.shape:
+                slots[key] = torch.empty_like(parameter).copy_(value)
 
 
 def _sha256(path: Path) -> str:
