@@ -28,6 +28,7 @@ from resnets.weights.model_file import Model
 
 MISTAKES = 24
 THUMBNAIL = 160
+LISTED = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,9 +150,14 @@ def _check_classes(data: tuple[str, ...], model: tuple[str, ...]) -> None:
     unknown = [name for name in data if name not in model]
     absent = [name for name in model if name not in data]
     if unknown or absent:
-        parts = [f"only in the data: {', '.join(unknown)}"] if unknown else []
-        parts += [f"only in the model: {', '.join(absent)}"] if absent else []
+        parts = [f"only in the data: {_listed(unknown)}"] if unknown else []
+        parts += [f"only in the model: {_listed(absent)}"] if absent else []
         raise UserError(f"the classes of the data are not the model's; {'; '.join(parts)}")
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
 
 
 def report_result(

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import torch
 from PIL import Image
 
 from resnets.cli import main
-from resnets.files import atomic
 
 FAST = ["--model", "resnet20", "--size", "16", "--epochs", "1", "--workers", "0"]
 Run = Callable[..., tuple[int, str, str]]
@@ -217,13 +217,32 @@ def test_outputs_that_cannot_be_written(
     refused(resnets("predict", model, photos, "--out", tmp_path / "o.xlsx"), ".parquet", ".csv")
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
-    target = tmp_path / "file"
-    target.write_text("old")
-    with pytest.raises(Exception, match="No space left"), atomic(target):
+@pytest.mark.parametrize("module", ["resnets.weights.model_file", "resnets.training.checkpoint"])
+def test_a_disk_that_fills_up_in_training(
+    resnets: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(f"{module}.save_file", full)
+    before = snapshot(photos)
+    refused(resnets("train", photos, *FAST, "--out", tmp_path / "run"), "No space left", "run")
+    assert snapshot(photos) == before
+
+
+def test_a_disk_that_fills_up_in_predict(
+    resnets: Run, photos: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "rows.jsonl"
+    out.write_text("old")
+
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
-    assert target.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [target]
+
+    monkeypatch.setattr("resnets.files.sync", full)
+    refused(resnets("predict", model, photos, "--out", out, "--force"), "No space left", str(out))
+    assert out.read_text() == "old"
+    assert not list(tmp_path.glob(".rows*"))
 
 
 # -- models -------------------------------------------------------------------------------------

@@ -20,15 +20,16 @@ def command(
 ) -> None:
     """Describe an architecture or a model file: counts, shapes, sources, and what it holds."""
     check_output(json_path(json), force)
-    header: dict[str, Any] = {}
+    extra: dict[str, Any]
     if model not in ZOO and (Path(model).exists() or Path(model).suffix == ".safetensors"):
         from resnets.weights import model_file
 
         loaded = model_file.load(model)
-        spec, header = loaded.spec, loaded.describe()
+        spec, extra = loaded.spec, loaded.describe()
     else:
         spec = get_spec(model)
-    values = _architecture(spec, size or spec.image_size) | header
+        extra = {"published": [vars(figure) for figure in ZOO[model].published]}
+    values = _architecture(spec, size or spec.image_size) | extra
     if json:
         write_json(values, json)
     if json != "-":
@@ -36,7 +37,6 @@ def command(
 
 
 def _architecture(spec: ResNetSpec, size: int) -> dict[str, Any]:
-    row = ZOO.get(spec.name)
     return {
         "name": spec.name,
         "depth": spec.depth,
@@ -45,7 +45,6 @@ def _architecture(spec: ResNetSpec, size: int) -> dict[str, Any]:
         "input": [spec.in_channels, size, size],
         "shapes": {name: list(shape) for name, shape in spec.feature_shapes(size).items()},
         "spec": spec.to_dict(),
-        "published": [vars(figure) for figure in row.published] if row else [],
     }
 
 
@@ -60,13 +59,16 @@ def _print(values: dict[str, Any]) -> None:
     Console(highlight=False).print(table)
 
 
-def _flat(values: dict[str, Any]) -> list[tuple[str, str]]:
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     rows = []
-    for name, value in values.items():
+    for key, value in values.items():
+        name = prefix + key
         if name == "published":
-            rows += [(f"published {f['kind']}", f"{f['value']:,} ({f['source']})") for f in value]
+            rows += [
+                (f"published {f['kind']}", f"{f['value']:,.12g} ({f['source']})") for f in value
+            ]
         elif isinstance(value, dict):
-            rows += [(f"{name}.{key}", _plain(item)) for key, item in value.items()]
+            rows += _flat(value, f"{name}.")
         else:
             rows.append((name, _plain(value)))
     return rows
