@@ -11,11 +11,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 import resnets
 from resnets.cli.options import pairs, seconds
+from resnets.data.images import decode
 from resnets.data.sources import open_dataset
 from resnets.errors import UserError
 from resnets.training.run_folder import RunFolder
@@ -131,7 +133,27 @@ def test_resume_refuses_data_that_has_changed(tmp_path: Path) -> None:
         resnets.resume(data, quiet=True)
 
 
-def test_fine_tuning_starts_from_weights_and_replaces_the_head(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_weights_must_fit_and_a_head_is_of_its_classes(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for misfit in ({"model": "resnet32"}, {"channels": 1, "size": 16}):
+        with pytest.raises(UserError, match="do not fit"):
+            resnets.train("sign-digits", weights=run.model, out=tmp_path / "x", **misfit)  # type: ignore[arg-type]
+    dataset = open_dataset("sign-digits").splits["all"].subset(range(400))
+    photos = np.stack([pixels(dataset.read(i)) for i in range(400)])
+    names = [f"sign {label}" for label in dataset.labels]
+    renamed = resnets.train(
+        (photos, names), weights=run.model, epochs=1, overrides={"lr": 0.0}, out=tmp_path / "y"
+    )
+    before, after = model_file.load(run.model), model_file.load(renamed.model)
+    assert (after.weights["conv1.weight"] == before.weights["conv1.weight"]).all()
+    assert not (after.weights["fc.weight"] == before.weights["fc.weight"][:2]).any()
+
+
+def pixels(content: object) -> np.ndarray:
+    assert isinstance(content, bytes)
+    return decode(content)
+
+
+def test_fine_tuning_starts_from_weights(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     tuned = resnets.train(
         "sign-digits", weights=run.model, epochs=1, overrides={"lr": 0.0}, out=tmp_path, quiet=True
     )

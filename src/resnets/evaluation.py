@@ -111,8 +111,6 @@ def score(
         scored, values = score_split(
             predictor.net, predictor.task, predictor.machine, cache, predictor.workers, advance
         )
-    if not len(scored):
-        raise UserError(f"none of the {len(samples):,} photos of {split} decodes")
     figures = evaluate(values, samples.labels[scored], predictor.classes)
     return SplitResult(split, samples, scored, values, dict(cache.failed), figures)
 

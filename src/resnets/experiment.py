@@ -14,10 +14,10 @@ import torch
 import torchvision
 from torch import Tensor
 
+from resnets.choices import announce_data, choose_preprocess, choose_recipe, choose_spec
 from resnets.console import Console
 from resnets.data.cache import ImageCache, choose_storage
 from resnets.data.preprocess import Preprocess
-from resnets.data.sizes import median_short_side
 from resnets.data.sources import Dataset, open_dataset
 from resnets.display import Display
 from resnets.errors import UserError
@@ -33,16 +33,12 @@ from resnets.training.events import write_events
 from resnets.training.interrupt import graceful
 from resnets.training.loop import Interrupted, Trainer
 from resnets.training.machine import Machine, default_workers
-from resnets.training.recipe import Recipe, choose, get_recipe, override
+from resnets.training.recipe import Recipe
 from resnets.training.run_folder import Config, RunFolder
 from resnets.version import VERSION
 from resnets.weights import model_file
 from resnets.weights.model_file import Model
-from resnets.zoo import get_spec
 
-SMALL = 48  # up to this many pixels a photo is small: small stem, small network
-SIZES = (64, 96, 128, 160, 192, 224)
-MARGIN = 8 / 7  # resize to size × 8/7, as the usual 256 for 224
 CHECKPOINT_EVERY = 600.0
 
 
@@ -117,11 +113,11 @@ def train(
         "label_column": label_column,
     }
     dataset = open_dataset(data, **options)
-    _announce_data(dataset, console)
+    announce_data(dataset, console)
     start = model_file.load(weights) if weights is not None else None
-    preprocess = _choose_preprocess(dataset, size, channels, start, console)
-    spec = _choose_spec(dataset, model, stem, preprocess, start, console)
-    chosen = _choose_recipe(dataset, recipe, preprocess, epochs, batch_size, overrides, console)
+    preprocess = choose_preprocess(dataset, size, channels, start, console)
+    spec = choose_spec(dataset, model, stem, preprocess, start, console)
+    chosen = choose_recipe(dataset, recipe, preprocess, epochs, batch_size, overrides, console)
     folder = _create_folder(out, dataset, spec)
     config = Config(
         data=dataset.root,
@@ -129,6 +125,7 @@ def train(
         fingerprint=_fingerprint(dataset),
         split=dataset.split_info,
         classes=dataset.classes,
+        weights=None if weights is None else str(Path(weights).resolve()),
         spec=spec.to_dict(),
         preprocess=preprocess.to_dict(),
         recipe=chosen.to_dict(),
@@ -141,7 +138,7 @@ def train(
     folder.write_config(config)
     folder.write_splits({k: v.ids for k, v in dataset.splits.items() if k != "all"})
     console.say(f"run      {folder.path}")
-    return _execute(folder, config, dataset, console, start)
+    return _execute(folder, config, dataset, console)
 
 
 def resume(
@@ -167,104 +164,16 @@ def resume(
             f"{config.data} has changed since {run} began: files, labels or splits differ; "
             "train anew, or restore the data"
         )
-    return _execute(folder, config, dataset, console, None)
+    return _execute(folder, config, dataset, console)
 
 
-# -- the choices --------------------------------------------------------------------------------
-
-
-def _announce_data(dataset: Dataset, console: Console) -> None:
-    counts = ", ".join(f"{name} {len(s):,}" for name, s in dataset.splits.items() if name != "all")
-    console.say(f"data     {dataset.root}: {len(dataset.classes)} classes; {counts}")
-    for note in dataset.notes:
-        console.say(f"         {note}")
-    for what, count in dataset.ignored.items():
-        console.say(f"         ignored: {count:,} {what}")
-
-
-def _choose_preprocess(
-    dataset: Dataset, size: int | None, channels: int, start: Model | None, console: Console
-) -> Preprocess:
-    if start is not None and size is None:
-        console.say(f"size     {start.preprocess.size} px, as the weights were trained with")
-        return start.preprocess
-    side = median_short_side(dataset.splits["train"])
-    if side is None:
-        raise UserError(f"{dataset.root}: not one of the photos looked at can be opened")
-    if size is None:
-        size = side if side <= SMALL else max([s for s in SIZES if s <= side], default=SMALL)
-        console.say(
-            f"size     {size} px: half of the photos are {side} px or more on the short side"
-        )
-    resize = max(size, min(side, round(size * MARGIN)) if size > SMALL else size)
-    try:
-        return Preprocess.for_photos(size, resize, channels)
-    except ValueError as error:
-        raise UserError(str(error)) from None
-
-
-def _choose_spec(
-    dataset: Dataset,
-    model: str | ResNetSpec | None,
-    stem: str,
-    preprocess: Preprocess,
-    start: Model | None,
-    console: Console,
-) -> ResNetSpec:
-    small = preprocess.size <= SMALL
-    if model is None and start is not None:
-        spec = start.spec
-    else:
-        name = model or ("resnet20" if small else "resnet18")
-        spec = get_spec(name) if isinstance(name, str) else name
-        if stem not in ("auto", "imagenet", "small"):
-            raise UserError(f"--stem {stem}: one of auto, imagenet, small")
-        if spec.stem.pool and (stem == "small" or (stem == "auto" and small)):
-            spec = spec.with_small_stem()
-            console.say("stem     small (3×3, stride 1, no pooling); --stem imagenet for the other")
-    spec = spec.replace(
-        num_classes=len(dataset.classes),
-        in_channels=preprocess.channels,
-        image_size=preprocess.size,
-    )
-    millions, gmacs = spec.params() / 1e6, spec.macs() / 1e9
-    console.say(
-        f"model    {spec.name}: {millions:.2f} M parameters, {gmacs:.3f} GMACs"
-        + ("" if model else "; --model for another")
-    )
-    return spec
-
-
-def _choose_recipe(
-    dataset: Dataset,
-    recipe: str | Recipe | None,
-    preprocess: Preprocess,
-    epochs: int | None,
-    batch_size: int | None,
-    overrides: Mapping[str, Any] | None,
-    console: Console,
-) -> Recipe:
-    photos = len(dataset.splits["train"])
-    name = recipe if recipe is not None else choose(photos, preprocess.size)
-    base = get_recipe(name) if isinstance(name, str) else name
-    changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
-    if batch_size is not None:
-        changes |= {"batch_size": batch_size, "lr": base.lr * batch_size / base.batch_size}
-    chosen = override(base, {**changes, **(overrides or {})})
-    console.say(
-        f"recipe   {chosen.name}: {chosen.epochs} epochs, batches of {chosen.batch_size}, "
-        f"{chosen.optimizer} at {chosen.lr:g}" + ("" if recipe else f", for {photos:,} photos")
-    )
-    return chosen
+# -- the run ------------------------------------------------------------------------------------
 
 
 def _create_folder(out: str | Path | None, dataset: Dataset, spec: ResNetSpec) -> RunFolder:
     if out is not None:
         return RunFolder.create(Path(out))
     return RunFolder.numbered(Path("runs"), f"{dataset.name}-{spec.name}")
-
-
-# -- the run ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -283,9 +192,7 @@ class _Keeper:
         write_events(self.folder.path, rows[-1])
 
 
-def _execute(
-    folder: RunFolder, config: Config, dataset: Dataset, console: Console, start: Model | None
-) -> Run:
+def _execute(folder: RunFolder, config: Config, dataset: Dataset, console: Console) -> Run:
     """Train from wherever the run stands, then judge its best weights and write the report."""
     spec = ResNetSpec.from_dict(config.spec)
     preprocess = Preprocess.from_dict(config.preprocess)
@@ -313,9 +220,11 @@ def _execute(
         versions=config.versions,
     )
     display = Display(console, recipe.epochs)
+    state = checkpoint.load_newest(folder.checkpoints, console.warn)
+    start = model_file.load(config.weights) if config.weights and not state else None
     with graceful(console.say) as interrupt, display:
         trainer = Trainer(
-            _network(spec, recipe, config.seed, start, console),
+            _network(spec, recipe, config.seed, start, dataset.classes, console),
             task,
             recipe,
             caches["train"],
@@ -329,7 +238,6 @@ def _execute(
             interrupt=interrupt,
             checkpoint_every=config.checkpoint_every,
         )
-        state = checkpoint.load_newest(folder.checkpoints, console.warn)
         if state:
             trainer.restore(*state)
             progress = trainer.progress
@@ -377,7 +285,12 @@ def _sorted(cache: ImageCache) -> list[tuple[int, str]]:
 
 
 def _network(
-    spec: ResNetSpec, recipe: Recipe, seed: int, start: Model | None, console: Console
+    spec: ResNetSpec,
+    recipe: Recipe,
+    seed: int,
+    start: Model | None,
+    classes: tuple[str, ...],
+    console: Console,
 ) -> ResNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -385,13 +298,11 @@ def _network(
     if recipe.zero_init:
         zero_init_residual(net)
     if start is not None:
-        own = net.state_dict()
-        fitting = {k: v for k, v in start.weights.items() if k in own and own[k].shape == v.shape}
-        missing = [name for name in own if name not in fitting]
-        if any(not name.startswith("fc.") for name in missing):
-            raise UserError(f"the weights are of {start.spec.name} and do not fit {spec.name}")
-        net.load_state_dict(fitting, strict=False)
-        console.say(f"weights  of {start.spec.name}" + ("; new classifier" if missing else ""))
+        # A classifier fits only the very classes, in the very order, that it was trained for.
+        same = start.classes == classes
+        kept = {k: v for k, v in start.weights.items() if same or not k.startswith("fc.")}
+        net.load_state_dict(kept, strict=same)
+        console.say(f"weights  of {start.spec.name}" + ("" if same else "; new classifier"))
     return net
 
 

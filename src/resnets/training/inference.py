@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from resnets.data.cache import ImageCache
 from resnets.data.loader import prefetch
 from resnets.data.preprocess import Preprocess
+from resnets.errors import UserError
 from resnets.training.machine import Machine, full_precision
 from resnets.training.task import Task
 
@@ -63,11 +64,17 @@ def score_split(
     workers: int,
     seen: Callable[[int], None] = lambda photos: None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the samples of a split that decode, and their probabilities ``N classes``."""
+    """Return the samples of a split that decode, and their probabilities ``N classes``.
+
+    Raises:
+      UserError: not one of the photos decodes.
+    """
     indices, rows = [], []
     batches = cached_batches(cache, workers)
     for index, values in probabilities(net, task, cache.preprocess, machine, batches):
         indices.append(index)
         rows.append(values)
         seen(len(index))
+    if not sum(map(len, indices)):
+        raise UserError(f"not one of the {len(cache.samples):,} photos to evaluate on decodes")
     return np.concatenate(indices), np.concatenate(rows)

@@ -22,6 +22,7 @@ class Config:
       data: what was trained on, as `open_dataset` takes it, with `data_options`.
       fingerprint: of the data's ids, labels and splits, checked before resuming.
       split: how the splits came about.
+      weights: the model file that training starts from, if any.
       spec, preprocess, recipe, machine: as their classes' `to_dict` gives them.
     """
 
@@ -30,6 +31,7 @@ class Config:
     fingerprint: str
     split: Mapping[str, Any]
     classes: tuple[str, ...]
+    weights: str | None
     spec: Mapping[str, Any]
     preprocess: Mapping[str, Any]
     recipe: Mapping[str, Any]

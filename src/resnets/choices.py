@@ -1,0 +1,118 @@
+"""What nobody chose: the input size, the network and the recipe, from the photos themselves.
+
+Every choice is announced, with the option that overrules it where that is not plain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from resnets.console import Console
+from resnets.data.preprocess import Preprocess
+from resnets.data.sizes import median_short_side
+from resnets.data.sources import Dataset
+from resnets.errors import UserError
+from resnets.spec import ResNetSpec
+from resnets.training.recipe import Recipe, choose, get_recipe, override
+from resnets.weights.model_file import Model
+from resnets.zoo import get_spec
+
+SMALL = 48  # up to this many pixels a photo is small: small stem, small network
+SIZES = (64, 96, 128, 160, 192, 224)
+MARGIN = 8 / 7  # resize to size × 8/7, as the usual 256 for 224
+
+
+def announce_data(dataset: Dataset, console: Console) -> None:
+    counts = ", ".join(f"{name} {len(s):,}" for name, s in dataset.splits.items() if name != "all")
+    console.say(f"data     {dataset.root}: {len(dataset.classes)} classes; {counts}")
+    for note in dataset.notes:
+        console.say(f"         {note}")
+    for what, count in dataset.ignored.items():
+        console.say(f"         ignored: {count:,} {what}")
+
+
+def choose_preprocess(
+    dataset: Dataset, size: int | None, channels: int, start: Model | None, console: Console
+) -> Preprocess:
+    if start is not None and size is None:
+        console.say(f"size     {start.preprocess.size} px, as the weights were trained with")
+        return start.preprocess
+    side = median_short_side(dataset.splits["train"])
+    if side is None:
+        raise UserError(f"{dataset.root}: not one of the photos looked at can be opened")
+    if size is None:
+        size = side if side <= SMALL else max([s for s in SIZES if s <= side], default=SMALL)
+        console.say(
+            f"size     {size} px: half of the photos are {side} px or more on the short side"
+        )
+    resize = max(size, min(side, round(size * MARGIN)) if size > SMALL else size)
+    try:
+        return Preprocess.for_photos(size, resize, channels)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def choose_spec(
+    dataset: Dataset,
+    model: str | ResNetSpec | None,
+    stem: str,
+    preprocess: Preprocess,
+    start: Model | None,
+    console: Console,
+) -> ResNetSpec:
+    small = preprocess.size <= SMALL
+    if model is None and start is not None:
+        spec = start.spec
+    else:
+        name = model or ("resnet20" if small else "resnet18")
+        spec = get_spec(name) if isinstance(name, str) else name
+        if stem not in ("auto", "imagenet", "small"):
+            raise UserError(f"--stem {stem}: one of auto, imagenet, small")
+        if spec.stem.pool and (stem == "small" or (stem == "auto" and small)):
+            spec = spec.with_small_stem()
+            console.say("stem     small (3×3, stride 1, no pooling); --stem imagenet for the other")
+    spec = spec.replace(
+        num_classes=len(dataset.classes),
+        in_channels=preprocess.channels,
+        image_size=preprocess.size,
+    )
+    if start is not None and not _same_layers(spec, start.spec):
+        raise UserError(
+            f"the weights are of {start.spec.name} for {start.spec.in_channels} channels and do "
+            f"not fit {spec.name} for {spec.in_channels}; leave --model and --channels out"
+        )
+    millions, gmacs = spec.params() / 1e6, spec.macs() / 1e9
+    console.say(
+        f"model    {spec.name}: {millions:.2f} M parameters, {gmacs:.3f} GMACs"
+        + ("" if model else "; --model for another")
+    )
+    return spec
+
+
+def _same_layers(a: ResNetSpec, b: ResNetSpec) -> bool:
+    """Tell whether two specs differ at most in name, classes and the size of the photos."""
+    return a.replace(name=b.name, num_classes=b.num_classes, image_size=b.image_size) == b
+
+
+def choose_recipe(
+    dataset: Dataset,
+    recipe: str | Recipe | None,
+    preprocess: Preprocess,
+    epochs: int | None,
+    batch_size: int | None,
+    overrides: Mapping[str, Any] | None,
+    console: Console,
+) -> Recipe:
+    photos = len(dataset.splits["train"])
+    name = recipe if recipe is not None else choose(photos, preprocess.size)
+    base = get_recipe(name) if isinstance(name, str) else name
+    changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
+    if batch_size is not None:
+        changes |= {"batch_size": batch_size, "lr": base.lr * batch_size / base.batch_size}
+    chosen = override(base, {**changes, **(overrides or {})})
+    console.say(
+        f"recipe   {chosen.name}: {chosen.epochs} epochs, batches of {chosen.batch_size}, "
+        f"{chosen.optimizer} at {chosen.lr:g}" + ("" if recipe else f", for {photos:,} photos")
+    )
+    return chosen
