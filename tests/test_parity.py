@@ -64,9 +64,10 @@ def test_all_verbs_agree_to_a_hundred_thousandth(
         folder, model="resnet20", size=32, epochs=3, out=tmp_path / "run", quiet=True
     )
     history = (run.path / "history.csv").read_text().splitlines()
-    column = history[0].split(",").index("val_top1")
-    scores = [float(row.split(",")[column]) for row in history[1:]]
-    in_training = seen[scores.index(max(scores))]  # the pass that chose the best weights
+    top1, loss = (history[0].split(",").index(name) for name in ("val_top1", "val_loss"))
+    cells = [row.split(",") for row in history[1:]]
+    ranks = [(float(row[top1]), -float(row[loss])) for row in cells]
+    in_training = seen[ranks.index(max(ranks))]  # the pass that chose the best weights
 
     validation = open_dataset(folder).splits["val"]
     paths = [validation.path(i) for i in range(len(validation))]

@@ -24,6 +24,7 @@ MARGIN = 8 / 7  # resize to size × 8/7, as the usual 256 for 224
 
 
 def announce_data(dataset: Dataset, console: Console) -> None:
+    """Say what was found. Raises UserError if there is nothing to train on."""
     counts = ", ".join(f"{name} {len(s):,}" for name, s in dataset.splits.items() if name != "all")
     console.say(f"data     {dataset.root}: {len(dataset.classes)} classes; {counts}")
     for note in dataset.notes:
@@ -31,10 +32,19 @@ def announce_data(dataset: Dataset, console: Console) -> None:
     for what, count in dataset.ignored.items():
         console.say(f"         ignored: {count:,} {what}")
 
+    if "train" not in dataset.splits:
+        there = " and ".join(name for name in dataset.splits if name != "all")
+        raise UserError(f"{dataset.root} has {there}, but no train split to learn from")
+
 
 def choose_preprocess(
-    dataset: Dataset, size: int | None, channels: int, start: Model | None, console: Console
+    dataset: Dataset, size: int | None, channels: int | None, start: Model | None, console: Console
 ) -> Preprocess:
+    """Return how photos are read: by the weights to start from, or the photos' own size."""
+    if start is not None and channels not in (None, start.preprocess.channels):
+        raise UserError(
+            f"--channels {channels}: the weights read {start.preprocess.channels}; leave it out"
+        )
     if start is not None and size is None:
         console.say(f"size     {start.preprocess.size} px, as the weights were trained with")
         return start.preprocess
@@ -48,7 +58,7 @@ def choose_preprocess(
         )
     resize = max(size, min(side, round(size * MARGIN)) if size > SMALL else size)
     try:
-        return Preprocess.for_photos(size, resize, channels)
+        return Preprocess.for_photos(size, resize, channels or 3)
     except ValueError as error:
         raise UserError(str(error)) from None
 
@@ -61,26 +71,29 @@ def choose_spec(
     start: Model | None,
     console: Console,
 ) -> ResNetSpec:
+    """Return the architecture: the named one, the weights' own, or by the size of the photos."""
     small = preprocess.size <= SMALL
+    if stem not in ("auto", "imagenet", "small"):
+        raise UserError(f"--stem {stem}: one of auto, imagenet, small")
     if model is None and start is not None:
         spec = start.spec
     else:
         name = model or ("resnet20" if small else "resnet18")
         spec = get_spec(name) if isinstance(name, str) else name
-        if stem not in ("auto", "imagenet", "small"):
-            raise UserError(f"--stem {stem}: one of auto, imagenet, small")
-        if spec.stem.pool and (stem == "small" or (stem == "auto" and small)):
-            spec = spec.with_small_stem()
-            console.say("stem     small (3×3, stride 1, no pooling); --stem imagenet for the other")
+    if stem == "imagenet" and not spec.stem.pool:
+        raise UserError(f"--stem imagenet: {spec.name} has a small stem; choose another --model")
+    if spec.stem.pool and (stem == "small" or (stem == "auto" and small and start is None)):
+        spec = spec.with_small_stem()
+        console.say("stem     small (3×3, stride 1, no pooling); --stem imagenet for the other")
     spec = spec.replace(
         num_classes=len(dataset.classes),
         in_channels=preprocess.channels,
         image_size=preprocess.size,
     )
-    if start is not None and not _same_layers(spec, start.spec):
+    if start is not None and not spec.shares_weights_with(start.spec):
         raise UserError(
-            f"the weights are of {start.spec.name} for {start.spec.in_channels} channels and do "
-            f"not fit {spec.name} for {spec.in_channels}; leave --model and --channels out"
+            f"the weights are of {start.spec.name} and do not fit {spec.name} with this stem; "
+            "leave --model and --stem out"
         )
     millions, gmacs = spec.params() / 1e6, spec.macs() / 1e9
     console.say(
@@ -88,11 +101,6 @@ def choose_spec(
         + ("" if model else "; --model for another")
     )
     return spec
-
-
-def _same_layers(a: ResNetSpec, b: ResNetSpec) -> bool:
-    """Tell whether two specs differ at most in name, classes and the size of the photos."""
-    return a.replace(name=b.name, num_classes=b.num_classes, image_size=b.image_size) == b
 
 
 def choose_recipe(
@@ -104,6 +112,7 @@ def choose_recipe(
     overrides: Mapping[str, Any] | None,
     console: Console,
 ) -> Recipe:
+    """Return the recipe: the named one, or by the number and size of the photos; overridden."""
     photos = len(dataset.splits["train"])
     name = recipe if recipe is not None else choose(photos, preprocess.size)
     base = get_recipe(name) if isinstance(name, str) else name

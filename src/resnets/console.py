@@ -32,12 +32,15 @@ class Console:
     """Speaks on standard error, so that standard output is left to results."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self._rich = RichConsole(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self._quiet = quiet
+        self._rich = RichConsole(stderr=True, highlight=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
-        self._rich.print(text, markup=False)
+        if not self._quiet:
+            self._rich.print(text, markup=False)
 
     def warn(self, text: str) -> None:
+        """Say what must not be missed, such as photos left out, even when quiet."""
         self._rich.print(f"warning: {text}", markup=False, style="yellow")
 
     @contextmanager
@@ -57,5 +60,5 @@ class Console:
             TimeRemainingColumn(elapsed_when_finished=True),
             console=self._rich,
             transient=True,
-            disable=not self._rich.is_terminal,
+            disable=self._quiet or not self._rich.is_terminal,
         )

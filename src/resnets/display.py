@@ -59,9 +59,6 @@ class Display:
             + ("  best" if best else "")
         )
 
-    def warn(self, message: str) -> None:
-        self._console.warn(message)
-
 
 def _duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from resnets.data.sources import open_dataset
-from resnets.errors import UserError
+from resnets.data.labels import name_labels
+from resnets.data.sources import find_images
+from resnets.evaluation import open_for
 from resnets.experiment import train
 from resnets.predict import Predictor
 from resnets.weights import model_file
@@ -36,7 +37,7 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         model: str | None = None,
         *,
         size: int | None = None,
-        channels: int = 3,
+        channels: int | None = None,
         epochs: int | None = None,
         batch_size: int | None = None,
         recipe: str | None = None,
@@ -66,17 +67,17 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         With labels all photos are for training and validation, since the caller holds out others;
         a folder is split as ``resnets train`` splits it.
         """
-        labels = None if y is None else np.asarray(y)
-        data = X if labels is None else (X, [str(label) for label in labels])
+        labels = None if y is None else np.asarray(y).ravel()
+        names = [] if labels is None else name_labels(np.asarray(y), "y")
+        data = X if labels is None else (X, names)
         options: dict[str, Any] = self.get_params(deep=False)
         options |= {"test_fraction": 0.0} if labels is not None else {}
         with tempfile.TemporaryDirectory(prefix="resnets-") as folder:
             run = train(data, out=Path(folder) / "run", **options)
             self.predictor_ = Predictor.of(model_file.load(run.model), self.device, self.workers)
-        names = self.predictor_.classes
         # Labels come back as what they went in as: 3 rather than "3".
-        kinds = {str(label): label for label in labels} if labels is not None else {}
-        own = np.array([kinds.get(name, name) for name in names])
+        kinds = dict(zip(names, [] if labels is None else labels, strict=True))
+        own = np.array([kinds.get(name, name) for name in self.predictor_.classes])
         self._order = np.argsort(own, kind="stable")
         self.classes_ = own[self._order]
         return self
@@ -92,23 +93,20 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.classes_[best])
 
     def score(self, X: Any, y: Sequence[Any] | None = None, sample_weight: Any = None) -> float:
-        """Return the top-1 accuracy on photos `X` with labels `y`, or on a folder `X`."""
+        """Return the top-1 accuracy on photos `X` with labels `y`, or on a folder `X`.
+
+        Of the folder that was trained on, only the photos that training held out count.
+        """
         if y is not None:
             return float(super().score(X, y, sample_weight))
         check_is_fitted(self)
-        samples = open_dataset(X, val_fraction=0.0, test_fraction=0.0)
-        if samples.classes != self.predictor_.classes:
-            raise UserError(f"{X}: its classes are not those that were trained on")
-        everything = samples.splits["all"]
-        photos = [everything.read(i) for i in range(len(everything))]
-        found = self.predictor_.probabilities(photos).argmax(1)
-        return float(np.mean(found == everything.labels))
+        _, samples, _, _ = open_for(self.predictor_, X, None, {})
+        found = self.predictor_.probabilities([samples.read(i) for i in range(len(samples))])
+        return float(np.mean(found.argmax(1) == samples.labels))
 
 
 def _images(X: Any) -> Sequence[Any]:
     """Return the images of a folder, a list of paths or an array, one by one."""
     if isinstance(X, str | Path):
-        from resnets.data.sources import find_images
-
         return list(find_images([X]))
     return X  # type: ignore[no-any-return]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from PIL import Image
 
 from resnets.console import Console
 from resnets.data.cache import ImageCache, Storage
-from resnets.data.preprocess import Preprocess
 from resnets.data.sources import Dataset, Samples, open_dataset
+from resnets.data.split import SPLITS
 from resnets.errors import UserError
 from resnets.evaluate import Evaluation, ReportPhoto, evaluate, write_report
 from resnets.files import atomic
@@ -37,19 +38,26 @@ class SplitResult:
 
     Attributes:
       split: its name.
-      samples: the whole split.
-      scored: which of them decode, as positions.
+      cache: the photos of the whole split, with those that do not decode.
+      scored: which of them do, as positions.
       probabilities: ``scored classes``.
-      failed: the others, with the reason.
       evaluation: the figures over those that decode.
     """
 
     split: str
-    samples: Samples
+    cache: ImageCache
     scored: NDArray[np.int64]
     probabilities: NDArray[np.float32]
-    failed: Mapping[int, str]
     evaluation: Evaluation
+
+    @property
+    def samples(self) -> Samples:
+        return self.cache.samples
+
+    @property
+    def failed(self) -> Mapping[int, str]:
+        """The photos that do not decode, with the reason."""
+        return self.cache.failed
 
     def to_json(self) -> dict[str, Any]:
         failed = {self.samples.ids[i]: reason for i, reason in sorted(self.failed.items())}
@@ -82,10 +90,10 @@ def evaluate_model(
     """
     console = console or Console()
     predictor = Predictor.load(model, device, workers)
-    dataset, split, how = open_for(predictor, data, split, columns or {})
-    samples = dataset.splits[split]
+    dataset, samples, split, how = open_for(predictor, data, split, columns or {})
     console.say(f"data     {dataset.root}: {len(samples):,} photos of {split} ({how})")
-    result = score(predictor, samples, split, console)
+    cache = ImageCache(samples, predictor.model.preprocess, Storage("none"))
+    result = score(predictor, cache, split, console)
     if out:
         write_predictions(result, predictor.classes, out)
     if report:
@@ -94,54 +102,64 @@ def evaluate_model(
     return result
 
 
-def score(
-    predictor: Predictor,
-    samples: Samples,
-    split: str,
-    console: Console,
-    cache: ImageCache | None = None,
-) -> SplitResult:
-    """Evaluate a model on labelled samples, decoding them anew unless they are cached.
-
-    Raises:
-      UserError: not one of the photos decodes.
-    """
-    cache = cache or ImageCache(samples, predictor.model.preprocess, Storage("none"))
+def score(predictor: Predictor, cache: ImageCache, split: str, console: Console) -> SplitResult:
+    """Evaluate a model on labelled photos. Raises UserError if not one of them decodes."""
+    samples = cache.samples
     with console.track(f"Evaluating on {split}", len(samples)) as advance:
         scored, values = score_split(
             predictor.net, predictor.task, predictor.machine, cache, predictor.workers, advance
         )
     figures = evaluate(values, samples.labels[scored], predictor.classes)
-    return SplitResult(split, samples, scored, values, dict(cache.failed), figures)
+    return SplitResult(split, cache, scored, values, figures)
+
+
+def record_seen(dataset: Dataset) -> dict[str, Any]:
+    """Return what a model file notes of the photos that training saw, so as to know them again.
+
+    Only where the split was drawn: data with splits of its own says itself what is for testing.
+    """
+    if dataset.split_info["kind"] != "seeded":
+        return {}
+    seen = [dataset.splits[name].keys() for name in ("train", "val") if name in dataset.splits]
+    return {"seen": base64.b64encode(np.concatenate(seen).astype("<u4").tobytes()).decode()}
 
 
 def open_for(
     predictor: Predictor, data: str | Path, split: str | None, options: Mapping[str, Any]
-) -> tuple[Dataset, str, str]:
-    """Open data that a model is to be judged on; return it with the split and how it was chosen.
+) -> tuple[Dataset, Samples, str, str]:
+    """Open data that a model is to be judged on.
 
-    Data with splits gives its ``test``, else its ``val``. A bare folder gives the held-out part if
-    the model was trained on that very folder (its fingerprint is in the model file), else all.
+    Data with splits of its own gives its ``test``, else its ``val``. Of a bare folder the photos
+    that training saw are left out: they are known by name and content from the model file.
+
+    Returns:
+      The data, the samples to judge on, the name of their split, and how it was chosen.
 
     Raises:
-      UserError: the classes are not the model's, or there is no such split.
+      UserError: the classes are not the model's, there is no such split, or training saw all.
     """
     record = predictor.model.data
-    seeded = {k: record[k] for k in ("seed", "val_fraction", "test_fraction") if k in record}
-    dataset = open_dataset(data, **{**options, **seeded})
+    fractions: dict[str, Any] = {"val_fraction": 0.0, "test_fraction": 0.0}
+    if split in SPLITS:  # perhaps one that training drew
+        fractions = {k: record[k] for k in ("seed", *fractions) if k in record}
+    dataset = open_dataset(data, **options, **fractions)
     _check_classes(dataset.classes, predictor.classes)
-    if dataset.splits["all"].fingerprint() == record.get("fingerprint"):
-        how = "the part that training held out"
-    elif dataset.split_info["kind"] == "seeded" and split is None:
-        split, how = "all", "the data has no splits of its own"
-    else:
-        how = "a split of the data"
-    choices = [name for name in ("test", "val", "all") if name in dataset.splits]
-    split = split or choices[0]
-    if split not in dataset.splits:
-        there = ", ".join(dataset.splits)
-        raise UserError(f"{data} has no split {split!r}; there are: {there}")
-    return dataset, split, how
+    if split is not None:
+        if split not in dataset.splits:
+            there = ", ".join(dataset.splits)
+            raise UserError(f"{data} has no split {split!r}; there are: {there}")
+        return dataset, dataset.splits[split], split, "as asked"
+    for own in ("test", "val"):
+        if own in dataset.splits:
+            return dataset, dataset.splits[own], own, "a split of the data"
+    everything = dataset.splits["all"]
+    seen = np.frombuffer(base64.b64decode(record.get("seen", "")), "<u4")
+    fresh = ~np.isin(everything.keys(), seen)
+    if fresh.all():
+        return dataset, everything, "all", "none of them seen in training"
+    if not fresh.any():
+        raise UserError(f"training saw every photo of {data}; --split all scores them all the same")
+    return dataset, everything.subset(fresh), "test", "the part that training held out"
 
 
 def _check_classes(data: tuple[str, ...], model: tuple[str, ...]) -> None:
@@ -180,7 +198,7 @@ def report_result(
         split=result.split,
         history=history,
         facts=_facts(model, dataset, predictor.machine),
-        mistakes=worst_mistakes(result, predictor.classes, model.preprocess),
+        mistakes=worst_mistakes(result, predictor.classes),
         notes=notes,
     )
 
@@ -203,14 +221,19 @@ def _facts(model: Model, dataset: Dataset, machine: Machine) -> dict[str, dict[s
 
 
 def write_predictions(result: SplitResult, classes: tuple[str, ...], path: Path) -> None:
-    """Write one row a photo: path, truth, label, probability, status, and all probabilities."""
-    n = len(result.samples)
+    """Write one row a photo: path, truth, label, probability, status, and all probabilities.
+
+    The last is empty for a photo that does not decode.
+    """
+    n, k = len(result.samples), len(classes)
     best = result.probabilities.argmax(1)
     label: list[str | None] = [None] * n
     probability: list[float | None] = [None] * n
-    rows: list[list[float] | None] = [None] * n
     for i, winner, row in zip(result.scored, best, result.probabilities, strict=True):
-        label[i], probability[i], rows[i] = classes[winner], float(row[winner]), row.tolist()
+        label[i], probability[i] = classes[winner], float(row[winner])
+    lengths = np.zeros(n + 1, np.int64)
+    lengths[result.scored + 1] = k
+    every = pa.LargeListArray.from_arrays(lengths.cumsum(), result.probabilities.ravel())
     table = pa.table(
         {
             "path": [result.samples.path(i) for i in range(n)],
@@ -218,16 +241,14 @@ def write_predictions(result: SplitResult, classes: tuple[str, ...], path: Path)
             "label": pa.array(label, pa.string()),
             "probability": pa.array(probability, pa.float32()),
             "status": [result.failed.get(i, "ok") for i in range(n)],
-            "probabilities": pa.array(rows, pa.list_(pa.float32())),
+            "probabilities": every,
         }
     )
     with atomic(path) as temporary:
         pq.write_table(table, temporary)
 
 
-def worst_mistakes(
-    result: SplitResult, classes: tuple[str, ...], preprocess: Preprocess
-) -> list[ReportPhoto]:
+def worst_mistakes(result: SplitResult, classes: tuple[str, ...]) -> list[ReportPhoto]:
     """Return the photos that the model got most confidently wrong, as the model saw them."""
     truth = result.samples.labels[result.scored]
     best = result.probabilities.argmax(1)
@@ -236,13 +257,16 @@ def worst_mistakes(
     photos = []
     for row in wrong[np.argsort(-confidence[wrong], kind="stable")][:MISTAKES]:
         i = int(result.scored[row])
+        found, pixels = result.cache.get(np.array([i]))
+        if not len(found):  # the file has gone since
+            continue
         photos.append(
             ReportPhoto(
                 path=result.samples.ids[i],
                 truth=classes[truth[row]],
                 prediction=classes[best[row]],
                 probability=float(confidence[row]),
-                thumbnail=_thumbnail(preprocess.prepare(result.samples.read(i))),
+                thumbnail=_thumbnail(pixels[0]),
             )
         )
     return photos

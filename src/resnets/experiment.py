@@ -22,7 +22,7 @@ from resnets.data.sources import Dataset, open_dataset
 from resnets.display import Display
 from resnets.errors import UserError
 from resnets.evaluate import Evaluation
-from resnets.evaluation import report_result, score, write_predictions
+from resnets.evaluation import record_seen, report_result, score, write_predictions
 from resnets.nn import ResNet
 from resnets.nn.surgery import zero_init_residual
 from resnets.predict import Predictor
@@ -59,7 +59,7 @@ def train(
     model: str | ResNetSpec | None = None,
     weights: str | Path | None = None,
     size: int | None = None,
-    channels: int = 3,
+    channels: int | None = None,
     stem: str = "auto",
     epochs: int | None = None,
     batch_size: int | None = None,
@@ -74,6 +74,7 @@ def train(
     checkpoint_every: float = CHECKPOINT_EVERY,
     val_fraction: float = 0.1,
     test_fraction: float = 0.2,
+    split_table: str | Path | None = None,
     path_column: str | None = None,
     label_column: str | None = None,
     quiet: bool = False,
@@ -85,7 +86,7 @@ def train(
       model: a name of the zoo or a spec; by the size of the photos if None.
       weights: a model file to start from.
       size: side of the network's input, pixels; by the size of the photos if None.
-      channels: 3, or 1 to read photos as grey.
+      channels: 3, or 1 to read photos as grey; as the weights have it, else 3, if None.
       stem: ``auto`` (small for photos of up to 48 px), ``imagenet`` or ``small``.
       epochs, batch_size: instead of the recipe's; the rate follows the batch size.
       seed: of the split, the initialisation, the order and the augmentation.
@@ -96,19 +97,23 @@ def train(
       workers: threads that decode photos.
       checkpoint_every: seconds between checkpoints within an epoch; each epoch ends with one.
       val_fraction, test_fraction: of a source that has no such split.
+      split_table: a CSV or Parquet of the split of every photo, such as a run's ``splits.csv``.
       path_column, label_column: of a table, where the names do not tell.
-      quiet: say nothing.
+      quiet: say nothing but warnings.
 
     Raises:
       UserError: something given cannot be used; the message says what and how to mend it.
       Interrupted: stopped by Ctrl-C or SIGTERM; the run can be resumed.
     """
     console = Console(quiet)
+    if not 0 <= seed < 2**63:
+        raise UserError(f"--seed {seed}: from 0 to 2⁶³ - 1")
     machine = Machine.detect(device, precision, compile)
     options: dict[str, Any] = {
         "seed": seed,
         "val_fraction": val_fraction,
         "test_fraction": test_fraction,
+        "split_table": None if split_table is None else str(Path(split_table).absolute()),
         "path_column": path_column,
         "label_column": label_column,
     }
@@ -120,7 +125,7 @@ def train(
     chosen = choose_recipe(dataset, recipe, preprocess, epochs, batch_size, overrides, console)
     folder = _create_folder(out, dataset, spec)
     config = Config(
-        data=dataset.root,
+        data=dataset.root if isinstance(data, str | Path) else None,
         data_options=options,
         fingerprint=_fingerprint(dataset),
         split=dataset.split_info,
@@ -138,7 +143,12 @@ def train(
     folder.write_config(config)
     folder.write_splits({k: v.ids for k, v in dataset.splits.items() if k != "all"})
     console.say(f"run      {folder.path}")
-    return _execute(folder, config, dataset, console)
+    try:
+        return _execute(folder, config, dataset, console)
+    except UserError:
+        if not checkpoint.generations(folder.checkpoints):
+            folder.discard()
+        raise
 
 
 def resume(
@@ -153,10 +163,12 @@ def resume(
     folder = RunFolder(Path(run))
     config = folder.read_config()
     changes: dict[str, Any] = {"workers": workers} if workers is not None else {}
-    if device:
-        changes["machine"] = {**config.machine, "device": device}
-    config = dataclasses.replace(config, **changes)
-    if config.data == "memory":
+    recorded = Machine(**config.machine)
+    same = device in (None, recorded.device)
+    precision = recorded.precision if same else "auto"
+    machine = Machine.detect(device or recorded.device, precision, recorded.compile)
+    config = dataclasses.replace(config, **changes, machine=machine.to_dict())
+    if config.data is None:
         raise UserError(f"{run}: trained on arrays in memory, which a resume cannot open again")
     dataset = open_dataset(config.data, **config.data_options)
     if _fingerprint(dataset) != config.fingerprint:
@@ -196,7 +208,7 @@ def _execute(folder: RunFolder, config: Config, dataset: Dataset, console: Conso
     """Train from wherever the run stands, then judge its best weights and write the report."""
     spec = ResNetSpec.from_dict(config.spec)
     preprocess = Preprocess.from_dict(config.preprocess)
-    recipe = Recipe(**{**config.recipe, "milestones": tuple(config.recipe["milestones"])})
+    recipe = Recipe.from_dict(config.recipe)
     machine = Machine(**config.machine)
     caches = _decode(folder, dataset, preprocess, config.workers, console)
     task = Classify.for_labels(
@@ -213,9 +225,10 @@ def _execute(folder: RunFolder, config: Config, dataset: Dataset, console: Conso
         recipe=config.recipe,
         data={
             "name": dataset.name,
-            "fingerprint": dataset.splits["all"].fingerprint(),
+            "fingerprint": config.fingerprint,
             "photos": len(dataset.splits["all"]),
             **config.split,
+            **record_seen(dataset),
         },
         versions=config.versions,
     )
@@ -248,6 +261,11 @@ def _execute(folder: RunFolder, config: Config, dataset: Dataset, console: Conso
             history = trainer.run().history
         except Interrupted:
             raise Interrupted(f"stopped; continue with: resnets resume {folder.path}") from None
+        except torch.OutOfMemoryError:
+            raise UserError(
+                f"out of memory on {machine.device}: try --batch-size {recipe.batch_size // 2}, "
+                "a smaller --size or --set accumulate=2"
+            ) from None
     return _finish(folder, config, dataset, caches, machine, history, console)
 
 
@@ -265,7 +283,9 @@ def _decode(
             for count in cache.fill(workers):
                 advance(count)
     failed = [
-        (cache.samples.path(i), why) for cache in caches.values() for i, why in _sorted(cache)
+        (cache.samples.path(i), why)
+        for cache in caches.values()
+        for i, why in sorted(cache.failed.items())
     ]
     for path, why in failed[:10]:
         console.warn(f"{path}: {why}; left out")
@@ -278,10 +298,6 @@ def _decode(
         if label not in readable:
             raise UserError(f"class {name!r}: none of its training photos decodes")
     return caches
-
-
-def _sorted(cache: ImageCache) -> list[tuple[int, str]]:
-    return sorted(cache.failed.items())
 
 
 def _network(
@@ -318,7 +334,7 @@ def _finish(
     """Judge the best weights on photos that training never used, and write it all down."""
     predictor = Predictor.load(folder.best, machine.device, config.workers)
     split = next(name for name in ("test", "val", "train") if name in caches)
-    result = score(predictor, caches[split].samples, split, console, caches[split])
+    result = score(predictor, caches[split], split, console)
     figures = result.evaluation
     metrics = {**predictor.model.metrics, "split": split, **_headline(figures)}
     model_file.save(dataclasses.replace(predictor.model, metrics=metrics), folder.best)

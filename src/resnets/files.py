@@ -1,14 +1,17 @@
-"""Writing files so that a crash, a full disk or a kill never leaves half of one."""
+"""Writing files so that a crash, a full disk or a kill never leaves half of one; their names."""
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from resnets.errors import UserError
+
+_ODD_BYTES = re.compile("[\udc80-\udcff]")  # as `os.fsdecode` keeps them
 
 
 @contextmanager
@@ -46,6 +49,14 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def printable(name: str) -> str:
+    """Return `name` with bytes that are no UTF-8 written as ``\\xff``, so that it can be saved."""
+    if name.isascii():
+        return name
+    shown = _ODD_BYTES.sub(lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", name)
+    return shown.encode("utf-8", "backslashreplace").decode()
 
 
 def _umask() -> int:

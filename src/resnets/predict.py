@@ -68,8 +68,13 @@ class Predictor:
         return self.model.classes
 
     def predict(self, images: Source | Sequence[Source], top: int = 5) -> list[Prediction]:
-        """Predict files, encoded bytes or arrays ``H W C``, each with a row that has a status."""
-        many = [images] if isinstance(images, str | Path | bytes | np.ndarray) else list(images)
+        """Predict files, encoded bytes or arrays, each with a row that has a status.
+
+        One array ``H W`` or ``H W C`` is one image, an array ``N H W C`` is many.
+        """
+        one = isinstance(images, str | Path | bytes)
+        one = one or (isinstance(images, np.ndarray) and images.ndim < 4)
+        many: list[Source] = [images] if one else list(images)  # type: ignore[list-item, arg-type]
         named = ((str(s) if isinstance(s, str | Path) else f"#{i}", s) for i, s in enumerate(many))
         return list(self.stream(named, top))
 

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from resnets.errors import UserError, did_you_mean
-from resnets.files import atomic
+from resnets.files import atomic, printable
 from resnets.predict import Prediction
 
 Write = Callable[[Prediction], None]
@@ -32,20 +33,31 @@ def open_rows(path: Path | None, top: int) -> Iterator[Write]:
         written.
     """
     if path is None:
-        yield _print
+        yield lambda row: _print(_printable(row))
         return
     if path.suffix not in FORMATS:
         kinds = ", ".join(FORMATS)
         raise UserError(f"{path}: rows are written as {kinds}{did_you_mean(path.suffix, FORMATS)}")
     with atomic(path) as temporary, FORMATS[path.suffix](temporary, top) as write:
-        yield write
+        yield lambda row: write(_printable(row))
+
+
+def _printable(row: Prediction) -> Prediction:
+    """Return `row` with names that any UTF-8 file takes: a path may hold bytes that are none."""
+    return replace(
+        row,
+        path=printable(row.path),
+        label=row.label and printable(row.label),
+        top=tuple((printable(label), value) for label, value in row.top),
+    )
 
 
 def _print(row: Prediction) -> None:
-    if row.label is None:
-        sys.stdout.write(f"{row.path}\t{row.status}\n")
-    else:
-        sys.stdout.write(f"{row.path}\t{row.label}\t{row.probability:.4f}\n")
+    outcome = row.status if row.label is None else f"{row.label}\t{row.probability:.4f}"
+    # The encoding may lack some characters: in the C locale it is ASCII.
+    encoding = sys.stdout.encoding or "utf-8"
+    line = f"{row.path}\t{outcome}\n".encode(encoding, "backslashreplace")
+    sys.stdout.write(line.decode(encoding))
 
 
 @contextmanager
@@ -103,13 +115,12 @@ def _parquet(path: Path, top: int) -> Iterator[Write]:
 
 
 def _text(path: Path, newline: str | None = None) -> TextIO:
-    # A path may hold bytes that are no UTF-8; they are written as \udcff rather than lost.
-    return path.open("w", encoding="utf-8", errors="backslashreplace", newline=newline)
+    return path.open("w", encoding="utf-8", newline=newline)
 
 
 def _values(row: Prediction) -> dict[str, object]:
     return {
-        "path": row.path.encode("utf-8", "backslashreplace").decode(),
+        "path": row.path,
         "label": row.label,
         "probability": row.probability,
         "status": row.status,

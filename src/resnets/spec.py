@@ -317,6 +317,12 @@ class ResNetSpec:
         """Return the variant for small photos: a 3×3 stride-1 stem without pooling (v1, 4.2)."""
         return self.replace(stem=Stem(self.stem.width, kernel=3, stride=1, pool=False))
 
+    def shares_weights_with(self, other: ResNetSpec) -> bool:
+        """Tell whether the two differ at most in name, classes and the size of the photos."""
+        return self == other.replace(
+            name=self.name, num_classes=self.num_classes, image_size=self.image_size
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; `from_dict` reads them back to an equal spec."""
         values = dataclasses.asdict(self)

@@ -305,6 +305,12 @@ def test_predict_gives_every_input_a_row(
     assert len(rows) == 14
     assert "dark/00 empty.png,,,empty file," in rows[1]
     assert "missing.png,,,file not found" in rows[-1]
+    (photos / "dark" / "phone.heic").write_bytes(b"")
+    (photos / "dark" / ".hidden.png").write_bytes(b"")
+    status, _, error = resnets("predict", model, photos / "dark", "--out", out, "--force")
+    assert status == 0
+    assert "ignored: 1 other files" in error
+    assert "ignored: 1 hidden files" in error
     assert resnets("predict", model, missing)[0] == 2
     refused(resnets("predict", model, str(tmp_path / "*.gif")), "*.gif")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -167,6 +169,23 @@ def test_a_disk_cache_leaves_no_file(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reserves space")
+def test_a_disk_cache_has_its_space_from_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    images = make("disk", tmp_path)[0]._images
+    assert images is not None
+
+    def fail(descriptor: int, offset: int, length: int) -> None:
+        assert (offset, length) == (0, images.nbytes)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", fail)
+    with pytest.raises(OSError, match="No space left on device"):
+        make("disk", tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
 # -- where --------------------------------------------------------------------------------------
 
 
@@ -197,7 +216,46 @@ def test_storage_is_chosen_by_size(
     assert folders == ([] if kind == "memory" else [tmp_path])
 
 
-def test_storage_says_where(tmp_path: Path) -> None:
-    assert str(Storage("memory")) == "in memory"
-    assert str(Storage("disk", tmp_path)) == f"in {tmp_path}"
-    assert str(Storage("none")) == "not kept"
+V2 = {"memory.max": "700", "memory.current": "500", "memory.stat": "file 400\ninactive_file 50"}
+V1 = {
+    "memory.limit_in_bytes": "700",
+    "memory.usage_in_bytes": "500",
+    "memory.stat": "inactive_file 0\ntotal_inactive_file 50",
+}
+
+
+@pytest.mark.parametrize(
+    ("lines", "folder", "files", "left"),
+    [
+        ("0::/", "", V2, 250),
+        ("0::/user.slice/run.scope", "user.slice/run.scope", V2, 250),
+        ("0::/user.slice/run.scope", "user.slice", V2, 250),
+        ("0::/elsewhere", "user.slice", V2, 1000),
+        ("0::/", "", V2 | {"memory.max": "max"}, 1000),
+        ("0::/", "", V2 | {"memory.max": "400"}, 0),
+        ("0::/", "", {"memory.max": "400"}, 1000),
+        ("9:pids:/\n4:memory:/docker/a\n0::/", "memory/docker/a", V1, 250),
+        ("4:memory:/docker/a", "memory", V1, 250),
+        ("4:memory:/", "memory", V1 | {"memory.limit_in_bytes": str(2**63 - 4096)}, 1000),
+        (None, "", V2, 1000),
+    ],
+)
+def test_a_container_has_what_its_limit_leaves(
+    lines: str | None,
+    folder: str,
+    files: dict[str, str],
+    left: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    machine(monkeypatch, memory=1000, disk=10_000)
+    monkeypatch.setattr(module, "CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(module, "OWN_CGROUPS", tmp_path / "own")
+    if lines is not None:
+        (tmp_path / "own").write_text(lines + "\n")
+    (tmp_path / "cgroup" / folder).mkdir(parents=True)
+    for name, text in files.items():
+        (tmp_path / "cgroup" / folder / name).write_text(text + "\n")
+    assert module.available_memory() == left
+    assert choose_storage(int(0.4 * left), tmp_path).kind == "memory"
+    assert choose_storage(int(0.4 * left) + 1, tmp_path).kind == "disk"

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms import functional as tv
 
-from resnets.data.images import DecodeError, decode, resize_crop
-from resnets.data.preprocess import INTERPOLATIONS, STATISTICS, Preprocess
+from resnets.data.images import INTERPOLATIONS, DecodeError, decode, resize_crop
+from resnets.data.preprocess import STATISTICS, Preprocess
 
 RNG = np.random.default_rng(0)
 FRACTIONS = st.floats(0, 1, width=32)
@@ -28,10 +28,10 @@ def descriptions(draw: st.DrawFn) -> Preprocess:
     channels = draw(st.sampled_from([1, 3]))
     values = st.tuples(*[FRACTIONS] * channels)
     return Preprocess(
-        size=draw(st.integers(1, resize)),
+        size=draw(st.integers(max(1, (resize - 63) // 2), resize)),
         resize=resize,
         channels=channels,
-        interpolation=draw(st.sampled_from(INTERPOLATIONS)),
+        interpolation=draw(st.sampled_from(sorted(INTERPOLATIONS))),
         mean=draw(values),
         std=draw(st.tuples(*[st.floats(0.01, 10)] * channels)),
         background=draw(st.tuples(*[st.integers(0, 255)] * 3)),
@@ -75,9 +75,10 @@ GREY = {"channels": 1, "mean": (0.5,), "std": (0.2,)}
         ({"size": 0}, "size=0, resize=8"),
         ({"size": 9}, "size=9, resize=8"),
         ({"resize": 8193}, "resize=8193"),
+        ({"resize": 81}, "size=8, resize=81: resize ≤ 2 × size \\+ 64"),
         ({"size": 4.0}, "size=4.0, resize=8: both are ints"),
         ({"resize": "8"}, "resize='8': both are ints"),
-        ({"interpolation": "area"}, "interpolation='area' is none of"),
+        ({"interpolation": "area"}, "interpolation='area' is not one of: bilinear, bicubic"),
         ({"channels": 2}, "channels=2: photos are read with 1 or 3"),
         ({"channels": 1}, "need 1 numbers"),
         ({"mean": (0.5,)}, "need 3 numbers"),

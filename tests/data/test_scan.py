@@ -53,6 +53,13 @@ def test_inputs_come_in_the_order_of_their_naming(tmp_path: Path) -> None:
     assert found == ["z.jpg", "f/1.jpg", "f/2.png", "notes.txt", "gone.jpg"]
 
 
+def test_what_is_passed_over_in_folders_is_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "f/1.jpg", "f/.x.jpg", "f/g/t.txt", "f/photo.heic", "notes.txt")
+    tally: Counter[str] = Counter()
+    assert len(list(find_images([tmp_path / "f", tmp_path / "notes.txt"], tally))) == 2
+    assert tally == {"other files": 2, "hidden files": 1}
+
+
 def test_patterns_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(touch(tmp_path, "b.jpg", "a.jpg", "f/1.jpg", "f/g/2.jpg", "c.png"))
 

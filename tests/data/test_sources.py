@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from resnets.data.images import decode
-from resnets.data.samples import FileReader, Samples
+from resnets.data.samples import ArrayReader, FileReader, Samples
 from resnets.data.sources import BUILTIN, Dataset, open_dataset
 from resnets.errors import UserError
 
@@ -194,9 +194,16 @@ def test_names_that_are_no_utf_8_can_be_saved(tmp_path: Path) -> None:
     everything = open_dataset(root).splits["all"]
     assert everything.ids.count("a/\\xff.jpg") == 1
     "".join(everything.ids).encode()
-    where = everything.read(everything.ids.index("a/\\xff.jpg"))
+    row = everything.ids.index("a/\\xff.jpg")
+    assert everything.path(row) == f"{root}/a/\\xff.jpg"
+    where = everything.read(row)
     assert isinstance(where, Path)
     assert where.exists()
+
+
+def test_places_in_a_file_whose_name_is_no_utf_8_can_be_saved() -> None:
+    reader = ArrayReader((np.zeros((2, 4, 4)),), (os.fsdecode(b"\xff.npz"),))
+    assert reader.path(1) == "\\xff.npz#row 1"
 
 
 def test_class_names_that_are_numbers_are_sorted_by_value(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -322,6 +324,28 @@ def test_row_groups_are_read_when_asked_for_and_few_are_kept(
     info = reader._group.cache_info()
     assert (info.currsize, info.maxsize) == (1, 1)
     assert (info.hits, info.misses) == (1, 4)
+
+
+@pytest.mark.parametrize("budget", [1, 2**20])
+def test_threads_share_the_reading_of_a_row_group(
+    budget: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_shard(tmp_path / "t.parquet", list(range(8)), [0, 1] * 4, group=8)
+    loads: list[int] = []
+    load = BytesReader._load
+
+    def slow(self: BytesReader, g: int) -> pa.ChunkedArray:
+        loads.append(g)
+        time.sleep(0.05)
+        return load(self, g)
+
+    monkeypatch.setattr(BytesReader, "_load", slow)
+    monkeypatch.setattr(parquet, "CACHE_BYTES", budget)
+    reader = BytesReader((file,), "image")
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(reader.read, range(8)))
+    assert found == [photo(shade) for shade in range(8)]
+    assert loads == [0]
 
 
 def test_a_reader_travels_to_another_process_without_its_data(tmp_path: Path) -> None:

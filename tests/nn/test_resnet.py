@@ -237,12 +237,26 @@ def test_feature_info_is_what_comes_out(name: str) -> None:
     with torch.device("meta"):
         net = ResNet(spec).eval()
         stages = net.forward_stages(torch.empty(1, 3, 224, 192))
-    assert [info["module"] for info in net.feature_info] == list(stages)
-    for info in net.feature_info:
-        channels, height, width = stages[str(info["module"])].shape[1:]
+    for info, stage in zip(net.feature_info, stages.values(), strict=True):
+        channels, height, width = stage.shape[1:]
         assert info["num_chs"] == channels
         assert (224 // height, 192 // width) == (info["reduction"], info["reduction"])
     assert net.num_features == net.feature_info[-1]["num_chs"]
+
+
+@pytest.mark.parametrize("spec", KINDS.values(), ids=KINDS)
+@torch.no_grad()
+def test_the_modules_of_feature_info_put_the_stages_out(spec: ResNetSpec) -> None:
+    net = built(spec).eval()
+    modules = dict(net.named_modules())
+    found: list[Tensor] = []
+    for info in net.feature_info:
+        modules[str(info["module"])].register_forward_hook(
+            lambda _module, _inputs, output: found.append(output.clone())
+        )
+    stages = net.forward_stages(images(spec))
+    for output, stage in zip(found, stages.values(), strict=True):
+        assert torch.equal(output, stage)
 
 
 def test_get_and_reset_classifier() -> None:

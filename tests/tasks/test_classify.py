@@ -35,3 +35,12 @@ def test_scores_are_those_of_the_evaluation() -> None:
     score = task.score(probabilities, np.array([0, 1, 2]))
     assert score["val_top1"] == 2 / 3
     assert np.isclose(score["val_loss"], -np.log([0.8, 0.8, 0.1]).mean())
+
+
+def test_of_equal_accuracies_the_smaller_loss_ranks_higher() -> None:
+    task = Classify(CLASSES)
+    good, better, best = (
+        task.rank({"val_top1": top1, "val_loss": loss})
+        for top1, loss in ((0.5, 0.6), (0.5, 0.5), (0.6, 0.9))
+    )
+    assert good < better < best

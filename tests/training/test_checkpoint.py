@@ -53,6 +53,11 @@ def test_a_damaged_generation_is_reported_and_the_one_before_it_used(
     assert loaded[1] == {"n": 1}
     assert len(warnings) == 1
     assert "00000002" in warnings[0]
+    # It is set aside: the next two are both good.
+    for number in (3, 4):
+        checkpoint.save(tmp_path, number, TENSORS, {})
+    assert [path.name for path in generations(tmp_path)] == ["00000003", "00000004"]
+    assert (tmp_path / "00000002.damaged").is_dir()
 
 
 def test_all_damaged_is_an_error_and_none_is_none(tmp_path: Path) -> None:

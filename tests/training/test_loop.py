@@ -57,9 +57,6 @@ class Watcher:
     def epoch(self, row: Mapping[str, float], best: bool) -> None:
         self.rows.append(dict(row))
 
-    def warn(self, message: str) -> None:
-        raise AssertionError(message)
-
     def keep(self, name: str, weights: Mapping[str, Tensor], row: Mapping[str, float]) -> None:
         self.kept[name] = {k: v.clone() for k, v in weights.items()}
 
@@ -118,8 +115,9 @@ def test_it_learns_and_keeps_the_best(tmp_path: Path) -> None:
     assert watcher.rows[-1]["train_loss"] < watcher.rows[0]["train_loss"]
     scores = [row["val_top1"] for row in watcher.rows]
     assert max(scores) >= 0.9
-    assert progress.best == max(scores)
-    assert progress.best_epoch == 1 + scores.index(max(scores))
+    ranks = [[row["val_top1"], -row["val_loss"]] for row in watcher.rows]
+    assert progress.best == max(ranks)
+    assert progress.best_epoch == 1 + ranks.index(max(ranks))
     assert set(watcher.kept) == {"best", "last"}
     assert watcher.written == progress.history
 
@@ -212,6 +210,23 @@ def test_a_diverging_run_stops_and_keeps_good_weights(tmp_path: Path) -> None:
     loaded = checkpoint.load_newest(tmp_path, print)
     assert loaded is not None
     assert all(torch.isfinite(v.float()).all() for v in loaded[0].values())
+
+
+def test_weights_spoilt_by_the_last_update_of_an_epoch_are_not_kept(tmp_path: Path) -> None:
+    trainer, watcher = make(tmp_path, dataclasses.replace(RECIPE, ema=0.0), val=False)
+    update = trainer._update
+
+    def spoil() -> None:
+        update()
+        if trainer._steps_done == 2 * trainer.plan.steps - 1:
+            with torch.no_grad():
+                trainer.net.get_parameter("fc.weight").fill_(float("inf"))
+
+    trainer._update = spoil  # type: ignore[method-assign]
+    with pytest.raises(Diverged, match=r"fc\.weight"):
+        trainer.run()
+    for kept in watcher.kept.values():
+        assert all(torch.isfinite(value.float()).all() for value in kept.values())
 
 
 class _WithLoss:

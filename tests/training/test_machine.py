@@ -21,6 +21,7 @@ def test_detection_gives_something_that_runs() -> None:
     [
         ("gpu", "auto", "--device gpu"),
         ("cuda:99", "auto", "--device cuda:99"),
+        ("meta", "auto", "one of cpu, cuda, mps, xpu"),
         ("cpu", "fp8", "--precision fp8: one of auto, fp32, bf16"),
     ],
 )

@@ -160,3 +160,16 @@ def test_misfits_leave_no_half_loaded_network_behind() -> None:
     assert weights["fc.bias"].shape == (3,)
     misfit(weights=weights | {"fc.bias": torch.zeros(4)})
     assert_holds(create_model(TINY, weights=weights), weights)
+
+
+def test_a_model_file_of_another_architecture_with_the_same_shapes_is_refused(
+    tmp_path: Path,
+) -> None:
+    spec = get_spec("resnet20").replace(num_classes=2)
+    path = tmp_path / "model.safetensors"
+    preprocess = Preprocess.for_photos(32, 32)
+    weights = ResNet(spec).state_dict()
+    model_file.save(model_file.Model(spec, ("a", "b"), preprocess, weights), path)
+    with pytest.raises(UserError, match="weights of resnet20 do not fit plain20"):
+        create_model("plain20", num_classes=2, weights=path)
+    assert create_model("resnet20", num_classes=2, weights=path).num_classes == 2

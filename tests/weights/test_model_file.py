@@ -439,6 +439,18 @@ def test_weights_that_do_not_fit_the_spec(changes: dict[str, Any], tmp_path: Pat
     assert text.startswith("weights do not fit the spec (")
 
 
+@pytest.mark.parametrize("depths", [(200_000, 3, 3), (10**4000,)], ids=["deep", "endless"])
+def test_a_network_that_would_never_be_built(depths: tuple[int, ...], tmp_path: Path) -> None:
+    spec = TINY.replace(depths=depths, widths=(2,) * len(depths))
+    text = forge(tmp_path / "m", changed(spec=spec.to_dict()))
+    assert text.startswith("weights do not fit the spec (it has more convolutions than")
+
+
+def test_layers_that_are_too_wide_to_count(tmp_path: Path) -> None:
+    text = forge(tmp_path / "m", changed(spec=TINY.replace(widths=(10**30,)).to_dict()))
+    assert text.startswith("weights do not fit the spec (")
+
+
 @pytest.mark.parametrize("name", sorted(make().describe()))
 def test_a_field_that_is_missing(name: str, tmp_path: Path) -> None:
     values = {k: v for k, v in make().describe().items() if k != name}
@@ -471,6 +483,13 @@ SPEC, PREPROCESS = TINY.to_dict(), Preprocess.for_photos(8, 9).to_dict()
         changed(preprocess=PREPROCESS | {"mean": ["a", "b", "c"]}),
         changed(preprocess=PREPROCESS | {"size": 8.5}),
         changed(preprocess=PREPROCESS | {"colour": 3}),
+        changed(preprocess=PREPROCESS | {"resize": 8192}),
+        changed(task="segment"),
+        changed(task=["classify"]),
+        changed(task="x" * 10_000),
+        *(changed(**{n: v}) for n in model_file.RECORDS for v in ([["a", 1]], "text", None)),
+        changed(licence=None),
+        changed(licence={"name": "MIT"}),
         changed(classes=None),
         changed(classes="ab"),
         changed(classes=[1, 2]),

@@ -54,6 +54,8 @@ def main() -> None:
         sys.exit(141)
     except OSError as error:  # a disk that fills up, a drive that is pulled out
         _fail(f"error: {error}", 2)
+    except MemoryError:
+        _fail("error: out of memory: try a smaller --batch-size or --size", 2)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
 

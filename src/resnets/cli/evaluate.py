@@ -18,6 +18,7 @@ from resnets.cli.options import (
     json_path,
     write_json,
 )
+from resnets.errors import UserError
 
 
 def command(
@@ -38,6 +39,8 @@ def command(
     """Measure a model on labelled photos, with a 95 % interval."""
     for output in (json_path(json), report, out):
         check_output(output, force)
+    if out and out.suffix != ".parquet":
+        raise UserError(f"{out}: every prediction is written as .parquet")
     from resnets.evaluation import evaluate_model
 
     columns = {"path_column": path_column, "label_column": label_column}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -31,15 +32,18 @@ def command(
 
     console = Console()
     total = failed = 0
+    ignored: Counter[str] = Counter()
     with open_rows(out, top) as write:
         predictor = Predictor.load(model, device, workers)
-        inputs = ((str(path), path) for path in find_images(paths))
+        inputs = ((str(path), path) for path in find_images(paths, ignored))
         with console.track("Predicting", None) as advance:
             for row in predictor.stream(inputs, top):
                 write(row)
                 advance(1)
                 total += 1
                 failed += row.status != "ok"
+        for what, count in ignored.items():
+            console.say(f"ignored: {count:,} {what}")
         if not total:
             raise UserError(f"no photos in {', '.join(paths)}")
     if failed:

@@ -34,10 +34,13 @@ def command(
         Path | None, Option(help="The run folder; runs/<data>-<model>-<n> if not given.")
     ] = None,
     seed: Annotated[int, Option(min=0, help="Of split, weights, order and augmentation.")] = 0,
-    channels: Annotated[int, Option(help="3, or 1 to read photos as grey.")] = 3,
+    channels: Annotated[int | None, Option(help="3, or 1 to read photos as grey.")] = None,
     stem: Annotated[str, Option(help="auto (small up to 48 px), imagenet or small.")] = "auto",
     val_fraction: Annotated[float, Option(help="Part for validation, where there is none.")] = 0.1,
     test_fraction: Annotated[float, Option(help="Part for testing, where there is none.")] = 0.2,
+    split_table: Annotated[
+        Path | None, Option(help="A table of the split of every photo, as a run's splits.csv.")
+    ] = None,
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
     device: Device = None,
@@ -75,6 +78,7 @@ def command(
             checkpoint_every=every,
             val_fraction=val_fraction,
             test_fraction=test_fraction,
+            split_table=split_table,
             path_column=path_column,
             label_column=label_column,
             quiet=quiet,

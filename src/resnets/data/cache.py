@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import os
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import psutil
@@ -20,6 +23,12 @@ from resnets.data.sources import Samples
 
 MEMORY_SHARE = 0.4  # of what is available when training starts
 DISK_SHARE = 0.5
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
+CGROUP_FILES = (  # limit, usage, and the part of it that is given back when needed: v2, v1
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
 
 
 @dataclass(frozen=True)
@@ -29,19 +38,44 @@ class Storage:
     kind: str
     directory: Path | None = None
 
-    def __str__(self) -> str:
-        return {"memory": "in memory", "disk": f"in {self.directory}", "none": "not kept"}[
-            self.kind
-        ]
-
 
 def choose_storage(nbytes: int, directory: Path) -> Storage:
     """Choose where `nbytes` of decoded photos fit: memory, else the disk of `directory`."""
-    if nbytes <= MEMORY_SHARE * psutil.virtual_memory().available:
+    if nbytes <= MEMORY_SHARE * available_memory():
         return Storage("memory")
     if nbytes <= DISK_SHARE * shutil.disk_usage(directory).free:
         return Storage("disk", directory)
     return Storage("none")
+
+
+def available_memory() -> int:
+    """Return the bytes that the machine, or the container that we run in, has left."""
+    return max(0, min([psutil.virtual_memory().available, *_cgroup_rooms()]))
+
+
+def _cgroup_rooms() -> Iterator[int]:
+    """Yield the limit less the usage of every control group that limits our memory, in bytes."""
+    for folder in _cgroup_folders():
+        for limit, usage, reclaimable in CGROUP_FILES:
+            try:
+                lines = (folder / "memory.stat").read_text().splitlines()
+                given_back = int(dict(line.split() for line in lines)[reclaimable])
+                used = int((folder / usage).read_text()) - given_back
+                yield int((folder / limit).read_text()) - used
+            except (OSError, ValueError, KeyError):  # no such file, or "max": no limit
+                continue
+
+
+def _cgroup_folders() -> Iterator[Path]:
+    """Yield the folders of our control group and of those around it, of version 2 and 1."""
+    try:
+        lines = OWN_CGROUPS.read_text().splitlines()
+    except OSError:  # not Linux
+        return
+    for _, controllers, group in (line.split(":", 2) for line in lines):
+        if controllers in ("", "memory"):
+            own = PurePosixPath(group.lstrip("/"))
+            yield from (CGROUPS / controllers / path for path in (own, *own.parents))
 
 
 class ImageCache:
@@ -105,4 +139,7 @@ def _allocate(shape: tuple[int, ...], storage: Storage) -> NDArray[np.uint8] | N
         return np.empty(shape, dtype=np.uint8)
     # The file has no name once it is open: it goes when the process does, however that ends.
     with tempfile.TemporaryFile(dir=storage.directory) as file:
+        if sys.platform == "linux":
+            # Reserved now, as a disk that is full when a page is written kills with SIGBUS.
+            os.posix_fallocate(file.fileno(), 0, max(1, math.prod(shape)))
         return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from resnets.data.labels import class_name, printable
+from resnets.data.labels import class_name
 from resnets.data.samples import FileReader, Listing
 from resnets.data.scan import list_folder, unreadable, walk
 from resnets.errors import UserError
+from resnets.files import printable
 
 SPLIT_NAMES: Final = {
     **dict.fromkeys(("train", "training"), "train"),

@@ -46,9 +46,11 @@ from resnets.errors import UserError, did_you_mean
 __all__ = [
     "EXTENSIONS",
     "FORMATS",
+    "INTERPOLATIONS",
     "MAX_BYTES",
     "MAX_PIXELS",
     "DecodeError",
+    "check_file",
     "decode",
     "resize_crop",
 ]
@@ -76,7 +78,7 @@ _WIDE_GREY = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 _REFUSED = {"F": "floating-point image", "LAB": "CIE Lab image"}
 _MODES = {1: "L", 3: "RGB"}
 _ARRAY_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-_INTERPOLATIONS = {
+INTERPOLATIONS: Final = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
@@ -120,9 +122,9 @@ def resize_crop(image: Pixels, resize: int, interpolation: str) -> Pixels:
     Scaling is antialiased (Pillow), in one pass over the square: the same pixels as scaling the
     whole image by that factor and then cropping, at a cost that does not grow with what is cut.
     """
-    if interpolation not in _INTERPOLATIONS:
-        known = ", ".join(_INTERPOLATIONS)
-        near = did_you_mean(interpolation, _INTERPOLATIONS)
+    if interpolation not in INTERPOLATIONS:
+        known = ", ".join(INTERPOLATIONS)
+        near = did_you_mean(interpolation, INTERPOLATIONS)
         raise UserError(f"unknown interpolation {interpolation!r}: use one of {known}{near}")
     height, width, channels = image.shape
     if (height, width) == (resize, resize):
@@ -131,22 +133,35 @@ def resize_crop(image: Pixels, resize: int, interpolation: str) -> Pixels:
     left, top = (width - side) // 2, (height - side) // 2
     picture = Image.fromarray(image[..., 0] if channels == 1 else image)
     scaled = picture.resize(
-        (resize, resize), _INTERPOLATIONS[interpolation], (left, top, left + side, top + side)
+        (resize, resize), INTERPOLATIONS[interpolation], (left, top, left + side, top + side)
     )
     return np.array(scaled).reshape(resize, resize, channels)
 
 
-def _read(path: Path) -> bytes:
+def check_file(path: Path) -> None:
+    """Check, before it is opened, that `path` is a regular file of at most `MAX_BYTES`.
+
+    To open a FIFO, as a folder of photos may hold, would wait for a writer for ever.
+
+    Raises:
+        DecodeError: with the reason, for anything else.
+    """
     try:
         info = path.stat()
-        # Before opening: to open a FIFO would wait for a writer for ever.
-        if stat.S_ISDIR(info.st_mode):
-            raise DecodeError("a folder, not a file")
-        if not stat.S_ISREG(info.st_mode):
-            raise DecodeError("not a regular file")
-        _check_bytes(info.st_size)
-        return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        raise DecodeError(why_unreadable(error)) from error
+    if stat.S_ISDIR(info.st_mode):
+        raise DecodeError("a folder, not a file")
+    if not stat.S_ISREG(info.st_mode):
+        raise DecodeError("not a regular file")
+    _check_bytes(info.st_size)
+
+
+def _read(path: Path) -> bytes:
+    check_file(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
         raise DecodeError(why_unreadable(error)) from error
 
 

@@ -10,15 +10,9 @@ import numpy as np
 
 from resnets.data.samples import Labels
 from resnets.errors import UserError
+from resnets.files import printable
 
 _WAY_OUT = "class labels are whole numbers or names"
-
-
-def printable(name: str) -> str:
-    """Return `name` with bytes that are no UTF-8 written as ``\\xff``, so that it can be saved."""
-    if name.isascii():
-        return name
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def class_name(name: str) -> str:

@@ -7,9 +7,12 @@ from bisect import bisect_right
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
+from threading import Lock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from resnets.data.samples import content_token
 
 CACHE_BYTES = 256 * 2**20
 
@@ -18,8 +21,9 @@ class BytesReader:
     """The image column `column` of Parquet files, one file after the other, by row.
 
     Row groups are read when first asked for; as many stay in memory as fit into `CACHE_BYTES`,
-    and at least one. A row becomes a Python object only when it is read. No file stays open, and
-    a copy sent to another process takes the file names only.
+    and at least one. Threads that want the same group wait for one of them to read it. A row
+    becomes a Python object only when it is read. No file stays open, and a copy sent to another
+    process takes the file names only.
     """
 
     def __init__(self, files: tuple[Path, ...], column: str) -> None:
@@ -37,6 +41,7 @@ class BytesReader:
         self._file_starts = list(accumulate(file_rows))
         self._group_starts = list(accumulate(group_rows))
         self._group = lru_cache(maxsize=max(1, CACHE_BYTES // max(sizes)))(self._load)
+        self._loading = tuple(Lock() for _ in self._groups)
 
     def __reduce__(self) -> tuple[type[BytesReader], tuple[tuple[Path, ...], str]]:
         return BytesReader, (self.files, self.column)
@@ -47,13 +52,19 @@ class BytesReader:
     def read(self, i: int) -> bytes | Path:
         """Return the bytes of row `i`, or the file where the row holds a path and no bytes."""
         g = bisect_right(self._group_starts, i) - 1
-        value = self._group(g)[i - self._group_starts[g]].as_py()
+        with self._loading[g]:
+            group = self._group(g)
+        value = group[i - self._group_starts[g]].as_py()
         content, path = (
             (value["bytes"], value.get("path")) if isinstance(value, dict) else (value, None)
         )
         if content is None and path:
             return self.files[self._groups[g][0]].parent / str(path)
         return bytes(content or b"")
+
+    def token(self, i: int) -> str:
+        content = self.read(i)
+        return content_token(content, len(content)) if isinstance(content, bytes) else content.name
 
     def path(self, i: int) -> str:
         k = bisect_right(self._file_starts, i) - 1

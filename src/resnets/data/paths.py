@@ -7,9 +7,9 @@ import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
-from resnets.data.labels import printable
 from resnets.data.samples import FileReader, Listing
 from resnets.errors import UserError
+from resnets.files import printable
 
 
 def list_paths(

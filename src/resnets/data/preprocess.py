@@ -18,9 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resnets.data.images import decode, resize_crop
+from resnets.data.images import INTERPOLATIONS, decode, resize_crop
 
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 STATISTICS = {  # mean and standard deviation of ImageNet's pixels, in units of the full range
     3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     1: ((0.449,), (0.226,)),
@@ -51,8 +50,11 @@ class Preprocess:
             raise ValueError(f"size={self.size!r}, resize={self.resize!r}: both are ints")
         if not 1 <= self.size <= self.resize <= 8192:
             raise ValueError(f"size={self.size}, resize={self.resize}: 1 ≤ size ≤ resize ≤ 8192")
+        if self.resize > 2 * self.size + 64:
+            raise ValueError(f"size={self.size}, resize={self.resize}: resize ≤ 2 × size + 64")
         if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(f"interpolation={self.interpolation!r} is none of {INTERPOLATIONS}")
+            known = ", ".join(INTERPOLATIONS)
+            raise ValueError(f"interpolation={self.interpolation!r} is not one of: {known}")
         if self.channels not in STATISTICS:
             raise ValueError(f"channels={self.channels}: photos are read with 1 or 3")
         if not len(self.mean) == len(self.std) == self.channels:

@@ -11,7 +11,21 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from resnets.data.images import DecodeError, check_file
+from resnets.files import printable
+
 Labels = NDArray[np.int64]
+
+
+HEAD = 4096
+
+
+def content_token(head: bytes, size: int) -> str:
+    """Return a digest of the first 4 KiB and the size of an encoded image.
+
+    That tells photos apart as well as all of it would, at a cost that does not grow with them.
+    """
+    return f"{size}-{hashlib.blake2b(head[:HEAD], digest_size=8).hexdigest()}"
 
 
 class Reader(Protocol):
@@ -22,7 +36,14 @@ class Reader(Protocol):
         ...
 
     def path(self, i: int) -> str:
-        """Return what a person can open, e.g. ``photos/cat/1.jpg`` or ``table.parquet#row 17``."""
+        """Return what a person can open, e.g. ``photos/cat/1.jpg`` or ``table.parquet#row 17``.
+
+        Bytes of a name that are no UTF-8 are written as ``\\xff``, so that it can be saved.
+        """
+        ...
+
+    def token(self, i: int) -> str:
+        """Return what changes with the content of row `i`: see `content_token`."""
         ...
 
 
@@ -37,7 +58,16 @@ class FileReader:
         return self.root / self.paths[i]
 
     def path(self, i: int) -> str:
-        return str(self.root / self.paths[i])
+        return printable(str(self.root / self.paths[i]))
+
+    def token(self, i: int) -> str:
+        path = self.root / self.paths[i]
+        try:
+            check_file(path)
+            with path.open("rb") as file:
+                return content_token(file.read(HEAD), path.stat().st_size)
+        except (OSError, DecodeError):  # decoding will say what is wrong with it
+            return ""
 
 
 @dataclass(frozen=True)
@@ -53,7 +83,11 @@ class ArrayReader:
 
     def path(self, i: int) -> str:
         array, row = self._locate(i)
-        return f"{self.names[array]}#row {row}"
+        return printable(f"{self.names[array]}#row {row}")
+
+    def token(self, i: int) -> str:
+        pixels = np.ascontiguousarray(self.read(i)).tobytes()
+        return hashlib.blake2b(pixels, digest_size=8).hexdigest()
 
     def _locate(self, i: int) -> tuple[int, int]:
         for k, array in enumerate(self.arrays):
@@ -75,6 +109,9 @@ class SubsetReader:
 
     def path(self, i: int) -> str:
         return self.reader.path(int(self.rows[i]))
+
+    def token(self, i: int) -> str:
+        return self.reader.token(int(self.rows[i]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,12 +157,19 @@ class Samples:
         return Samples(tuple(self.ids[i] for i in chosen), self.labels[chosen], reader)
 
     def fingerprint(self) -> str:
-        """Return 16 hex digits of SHA-256 over ids and labels, whatever their order."""
-        digest = hashlib.sha256()
-        for i in sorted(range(len(self)), key=self.ids.__getitem__):
-            line = f"{self.ids[i]}\0{self.labels[i]}\n"
-            digest.update(line.encode("utf-8", "backslashreplace"))
-        return digest.hexdigest()[:16]
+        """Return 16 hex digits of SHA-256 over ids, labels and contents, whatever their order."""
+        lines = (f"{n}\0{self.labels[i]}\0{self.reader.token(i)}" for i, n in enumerate(self.ids))
+        text = "\n".join(sorted(lines))
+        return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
+
+    def keys(self) -> NDArray[np.uint32]:
+        """Return a short digest of each sample's id and content, by which it is known again."""
+        keys = np.empty(len(self), np.uint32)
+        for i, name in enumerate(self.ids):
+            text = f"{name}\0{self.reader.token(i)}".encode("utf-8", "backslashreplace")
+            digest = hashlib.blake2b(text, digest_size=4).digest()
+            keys[i] = int.from_bytes(digest, "little")
+        return keys
 
 
 @dataclass(frozen=True, eq=False)

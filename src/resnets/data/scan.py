@@ -87,20 +87,22 @@ def walk(root: str | Path, tally: Counter[str], keep_going: bool = False) -> Ite
             yield prefix + key
 
 
-def find_images(paths: Iterable[str | Path]) -> Iterator[Path]:
+def find_images(paths: Iterable[str | Path], tally: Counter[str] | None = None) -> Iterator[Path]:
     """Yield the image files that `paths` name, in their order, without holding them all.
 
     A file comes as it is named, even if it does not exist or is no image, so that every input can
     have its row. A folder gives the images anywhere below it, sorted; one that cannot be listed
-    comes itself. A pattern (``*.jpg``, ``photos/**/*.png``) gives what it matches, sorted.
+    comes itself. A pattern (``*.jpg``, ``photos/**/*.png``) gives what it matches, sorted. What is
+    passed over in folders is counted into `tally`.
 
     Raises:
         UserError: for a pattern that matches nothing.
     """
+    passed_over: Counter[str] = Counter() if tally is None else tally
     for item in paths:
         for name in _expand(os.fspath(item)):
             if os.path.isdir(name):
-                yield from (Path(name, key) for key in walk(name, Counter(), keep_going=True))
+                yield from (Path(name, key) for key in walk(name, passed_over, keep_going=True))
             else:
                 yield Path(name)
 

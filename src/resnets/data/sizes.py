@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from resnets.data.images import FORMATS
+from resnets.data.images import FORMATS, check_file
 from resnets.data.quiet import pillow_warnings_ignored
 from resnets.data.samples import Samples
 
@@ -29,8 +29,10 @@ def median_short_side(samples: Samples) -> int | None:
 def _short_side(source: Path | bytes | np.ndarray) -> int | None:
     if isinstance(source, np.ndarray):
         return int(min(source.shape[:2]))
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
+        if isinstance(source, Path):
+            check_file(source)
+        file = source if isinstance(source, Path) else io.BytesIO(source)
         with pillow_warnings_ignored(), Image.open(file, formats=FORMATS) as image:
             return min(image.size)
     except Exception:  # whatever is wrong with it, decoding will say

@@ -49,7 +49,9 @@ __all__ = [
 ]
 
 BUILTIN: Final[dict[str, str]] = {"sign-digits": "sign-digits/sign-digits.parquet"}
-"""Data sets inside the package: name to path below ``resnets/data/samples``."""
+"""Data sets inside the package: name to path below `SAMPLES`."""
+
+SAMPLES: Final = Path(__file__).with_name("samples")
 
 
 def open_dataset(
@@ -122,7 +124,8 @@ def _read(
     path = _find(Path(os.fspath(data)))
     full = Path(os.path.abspath(path))
     name = full.stem if path.is_file() else full.name
-    return _read_path(path, path_column, label_column), name or "data", str(path)
+    root = str(data) if path.is_relative_to(SAMPLES) else str(full)
+    return _read_path(path, path_column, label_column), name or "data", root
 
 
 def _find(path: Path) -> Path:
@@ -132,7 +135,7 @@ def _find(path: Path) -> Path:
     except (FileNotFoundError, NotADirectoryError) as error:
         name = str(path)
         if name in BUILTIN:
-            return Path(__file__).with_name("samples") / BUILTIN[name]
+            return SAMPLES / BUILTIN[name]
         known = ", ".join(BUILTIN)
         raise UserError(
             f"{name} does not exist, nor is it a data set of the package ({known})"

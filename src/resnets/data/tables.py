@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 
 from resnets.data.columns import Columns, choose_columns, choose_split_columns, read_columns
 from resnets.data.folders import SPLIT_NAMES
-from resnets.data.labels import class_name, missing_label, name_labels, printable
+from resnets.data.labels import class_name, missing_label, name_labels
 from resnets.data.parquet import BytesReader
 from resnets.data.paths import list_paths
 from resnets.data.samples import Listing, SubsetReader
 from resnets.errors import UserError
+from resnets.files import printable
 
 
 @dataclass

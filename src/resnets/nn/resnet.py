@@ -81,15 +81,17 @@ class ResNet(nn.Module):
 
     def forward_stages(self, x: Tensor) -> dict[str, Tensor]:
         """Return the feature maps by name: ``stem``, ``layer1``, …; the last one is activated."""
-        features = {"stem": self.forward_stem(x)}
+        x = self.forward_stem(x)
+        features = {"stem": x}
         for name in self.stages:
-            features[name] = self._run(getattr(self, name), next(reversed(features.values())))
-        features[self.stages[-1]] = self.act(self.bn(features[self.stages[-1]]))
+            x = self._run(getattr(self, name), x)
+            features[name] = x
+        features[self.stages[-1]] = self.act(self.bn(x))
         return features
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the last feature map, ``N num_features H' W'``."""
-        x = self.forward_stem(x)
+        x = self.forward_stem(x)  # not by `forward_stages`, which keeps every map alive
         for name in self.stages:
             x = self._run(getattr(self, name), x)
         return self.act(self.bn(x))  # type: ignore[no-any-return]
@@ -106,15 +108,20 @@ class ResNet(nn.Module):
 
     @property
     def feature_info(self) -> list[dict[str, int | str]]:
-        """Channels, stride towards the input and module of every named feature map."""
+        """Channels, stride towards the input and module of every map of `forward_stages`.
+
+        The module is the one in `named_modules` that puts the map out.
+        """
         stride = self.spec.stem.stride * (2 if self.spec.stem.pool else 1)
         rows: list[dict[str, int | str]] = [
-            {"num_chs": self.spec.stem.width, "reduction": stride, "module": "stem"}
+            {"num_chs": self.spec.stem.width, "reduction": stride, "module": "maxpool"}
         ]
         for stage in self.spec.stages():
             for block in stage.blocks:
                 stride *= block.stride
             rows.append({"num_chs": stage.outputs, "reduction": stride, "module": stage.name})
+        if self.spec.order == "pre":
+            rows[-1]["module"] = "act"
         return rows
 
     def get_classifier(self) -> nn.Module:

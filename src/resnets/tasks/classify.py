@@ -29,7 +29,6 @@ class Classify:
     smoothing: float = 0.0
     weights: tuple[float, ...] = ()
     name: str = "classify"
-    score_name: str = "val_top1"
 
     @classmethod
     def for_labels(
@@ -60,3 +59,7 @@ class Classify:
     def score(self, probabilities: NDArray[Any], labels: NDArray[np.int64]) -> Mapping[str, float]:
         result = evaluate(probabilities, labels, self.classes)
         return {"val_loss": result.loss, "val_top1": result.top1}
+
+    def rank(self, scores: Mapping[str, float]) -> list[float]:
+        # Few validation photos give many ties, and then the earliest epoch would win.
+        return [scores["val_top1"], -scores["val_loss"]]

@@ -12,6 +12,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def save(
 
 def generations(folder: Path) -> list[Path]:
     """Return the generations of a run, oldest first."""
-    return sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
+    return sorted(path for path in folder.glob("*") if path.name.isdecimal() and path.is_dir())
 
 
 def load_newest(
@@ -71,10 +72,15 @@ def load_newest(
 ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Return the newest generation that verifies, or None if there are none at all.
 
+    Damaged ones are set aside as ``<number>.damaged``, so that they count as none of the two that
+    are kept; drafts that a kill has left are removed.
+
     Raises:
       UserError: there are generations, and every one of them is damaged.
     """
     found = generations(folder)
+    for draft in folder.glob(".writing-*"):
+        shutil.rmtree(draft, ignore_errors=True)
     for path in reversed(found):
         try:
             digests = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
@@ -85,6 +91,8 @@ def load_newest(
             return load_file(path / TENSORS), state
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             warn(f"checkpoint {path} is damaged ({error}); trying the one before it")
+            with suppress(OSError):
+                path.rename(path.with_suffix(".damaged"))
     if found:
         raise UserError(f"{folder}: every checkpoint is damaged; the run cannot be resumed")
     return None

@@ -48,8 +48,6 @@ class Observer(Protocol):
 
     def epoch(self, row: Mapping[str, float], best: bool) -> None: ...
 
-    def warn(self, message: str) -> None: ...
-
 
 class Keeper(Protocol):
     """Who keeps the weights: writes ``best`` or ``last`` as a model file."""
@@ -68,7 +66,7 @@ class Progress:
     loss_sum: float = 0.0
     seen: int = 0
     seconds: float = 0.0
-    best: float | None = None
+    best: list[float] | None = None
     best_epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -190,6 +188,7 @@ class Trainer:
             self.ema.update(self.net)
 
     def _finish_epoch(self) -> None:
+        self._check_weights()
         progress = self.progress
         row = {
             "epoch": progress.epoch + 1,
@@ -200,13 +199,13 @@ class Trainer:
             **self._validate(),
         }
         # Without validation photos the newest weights are the best that is known.
-        score = row.get(self.task.score_name, float(progress.epoch))
-        best = progress.best is None or score > progress.best
+        rank = [float(progress.epoch)] if self.val is None else self.task.rank(row)
+        best = progress.best is None or rank > progress.best
         progress.history.append(row)
         progress.epoch, progress.step = progress.epoch + 1, 0
         progress.loss_sum, progress.seen, progress.seconds = 0.0, 0, 0.0
         if best:
-            progress.best, progress.best_epoch = score, progress.epoch
+            progress.best, progress.best_epoch = rank, progress.epoch
             self.keeper.keep("best", self.weights.state_dict(), row)
         self.keeper.keep("last", self.weights.state_dict(), row)
         self.keeper.history(progress.history)
@@ -232,6 +231,12 @@ class Trainer:
             f"try --set lr={self.recipe.lr / 10:g} or --set clip_norm=1"
         )
 
+    def _check_weights(self) -> None:
+        """A loss is seen before its update: the last one of an epoch could spoil the weights."""
+        for name, value in self.weights.state_dict().items():
+            if value.is_floating_point():
+                self._check(float(value.sum()), f"the sum of {name}")
+
     # -- state ----------------------------------------------------------------------------------
 
     def _maybe_save(self) -> None:
@@ -242,7 +247,8 @@ class Trainer:
             raise Interrupted
 
     def save(self) -> None:
-        """Write a checkpoint of this very moment."""
+        """Write a checkpoint of this very moment; spoilt weights raise Diverged instead."""
+        self._check_weights()
         checkpoint.save(self.checkpoints, self._steps_done, *self.state())
         self._saved_at = time.monotonic()
 

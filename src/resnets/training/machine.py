@@ -15,6 +15,7 @@ from torch import nn
 from resnets.errors import UserError
 
 PRECISIONS = ("auto", "fp32", "bf16")
+DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ def _best_device() -> str:
 
 def _check_device(device: str) -> None:
     try:
+        if torch.device(device).type not in DEVICES:
+            raise RuntimeError(f"one of {', '.join(DEVICES)} is needed")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from resnets.data.preprocess import Preprocess
 from resnets.data.transforms import (
@@ -90,6 +90,15 @@ class Recipe:
                 raise ValueError(f"{name}={getattr(self, name)!r} is not between {low} and {high}")
         if self.mixup + self.cutmix > 1:
             raise ValueError(f"mixup {self.mixup} and cutmix {self.cutmix} together exceed 1")
+        if not all(0 < milestone <= 1 for milestone in self.milestones):
+            raise ValueError(f"milestones={self.milestones} are not fractions of the run")
+        if 2 * self.accumulate > self.batch_size:
+            raise ValueError(
+                f"accumulate={self.accumulate} leaves less than two photos of a batch of "
+                f"{self.batch_size} in a part, and BatchNorm needs two"
+            )
+        if self.rotate and self.crop != "resized":
+            raise ValueError(f"rotate={self.rotate:g} needs crop='resized', not {self.crop!r}")
 
     def augment(self, preprocess: Preprocess) -> Augment:
         """Return the augmentation of training photos."""
@@ -108,7 +117,19 @@ class Recipe:
         return Augment(tuple(transforms), preprocess)
 
     def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values; `from_dict` reads them back to an equal recipe."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in _items(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build a recipe from `to_dict`'s values. Raises ValueError for what is no recipe."""
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise ValueError(f"not a recipe: {error}") from None
 
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -121,7 +142,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "epochs": (1, 100_000),
     "batch_size": (4, 1_000_000),
     "lr": (0, 1e3),
-    "momentum": (0, 1),
+    "momentum": (0, 0.9999),
+    "gamma": (1e-6, 1),
     "warmup_epochs": (0, 1e5),
     "weight_decay": (0, 10),
     "label_smoothing": (0, 0.99),
@@ -226,11 +248,11 @@ def tiny_photos() -> Recipe:
     return Recipe(
         name="tiny-photos",
         epochs=40,
-        batch_size=128,
-        lr=0.2,
-        warmup_epochs=2.0,
+        batch_size=64,
+        lr=0.1,
+        warmup_epochs=0.5,
+        weight_decay=2e-4,
         ema=0.998,
-        zero_init=True,
     )
 
 

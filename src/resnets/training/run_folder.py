@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -19,19 +20,18 @@ class Config:
     """``config.yaml``: all that, with the data, determines a run.
 
     Attributes:
-      data: what was trained on, as `open_dataset` takes it, with `data_options`.
+      data: what was trained on, as `open_dataset` takes it, with `data_options`; None for arrays.
       fingerprint: of the data's ids, labels and splits, checked before resuming.
       split: how the splits came about.
       weights: the model file that training starts from, if any.
       spec, preprocess, recipe, machine: as their classes' `to_dict` gives them.
     """
 
-    data: str
+    data: str | None
     data_options: Mapping[str, Any]
     fingerprint: str
     split: Mapping[str, Any]
     classes: tuple[str, ...]
-    weights: str | None
     spec: Mapping[str, Any]
     preprocess: Mapping[str, Any]
     recipe: Mapping[str, Any]
@@ -40,6 +40,7 @@ class Config:
     workers: int
     checkpoint_every: float
     versions: Mapping[str, str]
+    weights: str | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -118,6 +119,13 @@ class RunFolder:
         except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"{path} is not a run's configuration ({reason})") from None
+
+    def discard(self) -> None:
+        """Remove what a run that never began has left, so that its name is free again."""
+        with suppress(OSError):
+            for name in ("config.yaml", "splits.csv"):
+                (self.path / name).unlink(missing_ok=True)
+            self.path.rmdir()
 
     def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Write ``history.csv``, one row an epoch."""

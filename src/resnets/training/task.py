@@ -16,11 +16,6 @@ class Task(Protocol):
     @property
     def name(self) -> str: ...
 
-    @property
-    def score_name(self) -> str:
-        """The entry of `score` that decides which weights are best; larger is better."""
-        ...
-
     def targets(self, labels: Tensor) -> Tensor:
         """Return what the loss compares with: ``N classes`` probabilities, say."""
         ...
@@ -35,4 +30,8 @@ class Task(Protocol):
 
     def score(self, probabilities: NDArray[Any], labels: NDArray[np.int64]) -> Mapping[str, float]:
         """Return the figures of a validation pass."""
+        ...
+
+    def rank(self, scores: Mapping[str, float]) -> list[float]:
+        """Return what decides which weights are best: the larger list, compared in order."""
         ...

@@ -40,9 +40,14 @@ def create_model(
     spec = get_spec(model) if isinstance(model, str) else model
     changes = {"num_classes": num_classes, "in_channels": in_channels}
     net = ResNet(spec.replace(**{k: v for k, v in changes.items() if v is not None}))
-    if weights is not None:
-        state = weights if isinstance(weights, Mapping) else model_file.load(weights).weights
-        _load(net, state)
+    if isinstance(weights, Mapping):
+        _load(net, weights)
+    elif weights is not None:
+        loaded = model_file.load(weights)
+        # Names and shapes do not tell a plain net from a residual one, nor where a stride is.
+        if not net.spec.shares_weights_with(loaded.spec):
+            raise UserError(f"{weights}: weights of {loaded.spec.name} do not fit {net.spec.name}")
+        _load(net, loaded.weights)
     return net
 
 

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import torch
@@ -27,8 +27,13 @@ from resnets.nn import ResNet
 from resnets.spec import ResNetSpec
 
 FORMAT = "1"
+TASKS = ("classify",)
+RECORDS = ("recipe", "metrics", "data", "versions")
+JSON_NAMES: dict[type, str] = {dict: "a JSON object", str: "a string"}
 MAX_HEADER = 64 * 2**20
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -131,14 +136,16 @@ def _build(path: Path, text: str, tensors: Mapping[str, Tensor]) -> Model:
                 f"{path}: format {written!r}, and this version reads {FORMAT!r}; "
                 "a newer resnets may read it"
             )
+        if values["task"] not in TASKS:
+            raise ValueError(f"task {values['task']!r} is not one of: {', '.join(TASKS)}")
         model = Model(
             spec=ResNetSpec.from_dict(values["spec"]),
             classes=_names(values["classes"]),
             preprocess=Preprocess.from_dict(values["preprocess"]),
             weights=tensors,
-            **{name: values[name] for name in ("task", "recipe", "metrics", "data")},
-            licence=values["licence"],
-            versions=values["versions"],
+            task=values["task"],
+            licence=_typed(values, "licence", str),
+            **{name: _typed(values, name, dict) for name in RECORDS},
         )
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a complete model file ({_short(error)})") from None
@@ -151,9 +158,14 @@ def _build(path: Path, text: str, tensors: Mapping[str, Tensor]) -> Model:
             f"{path}: photos with {model.preprocess.channels} channels "
             f"for a network that takes {model.spec.in_channels}"
         )
+    # Before building, which takes as long as the network is deep: a block has two or more.
+    if 2 * sum(model.spec.depths) > len(tensors):
+        raise UserError(
+            f"{path}: weights do not fit the spec (it has more convolutions than there are tensors)"
+        )
     try:
         model.network()
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:  # TypeError: a size beyond 64 bits
         raise UserError(f"{path}: weights do not fit the spec ({_short(error)})") from None
     return model
 
@@ -164,6 +176,13 @@ def _names(values: object) -> tuple[str, ...]:
     if len(set(values)) < len(values):
         raise ValueError("a class name comes twice")
     return tuple(values)
+
+
+def _typed(values: Mapping[str, Any], name: str, kind: type[T]) -> T:
+    value = values[name]
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} is not {JSON_NAMES[kind]}")
+    return value
 
 
 def _refuse_other_kinds(path: Path) -> None:

@@ -1,0 +1,121 @@
+"""Which photos a model is judged on: never those that training saw, unless asked for."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import resnets
+from resnets.errors import UserError
+from resnets.evaluation import evaluate_model
+
+
+def draw(folder: Path, seed: int, numbers: range) -> None:
+    rng = np.random.default_rng(seed)
+    for label, base in (("dark", 0), ("light", 150)):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for i in numbers:
+            pixels = rng.integers(base, base + 100, (12, 12, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{i:02}.png")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Return a folder of forty photos and a model that was trained on 70 % of it."""
+    root = tmp_path_factory.mktemp("trained")
+    draw(root / "photos", 0, range(20))
+    run = resnets.train(
+        root / "photos", model="resnet20", size=12, epochs=1, out=root / "run", quiet=True
+    )
+    return root / "photos", run.model
+
+
+def judged(model: Path, data: Path, split: str | None = None) -> tuple[str, set[str]]:
+    result = evaluate_model(model, data, split)
+    return result.split, set(result.samples.ids)
+
+
+def held_out(model: Path) -> set[str]:
+    lines = (model.parent / "splits.csv").read_text().splitlines()
+    return {line.rpartition(",")[0] for line in lines if line.endswith(",test")}
+
+
+def test_the_same_folder_gives_the_part_held_out(trained: tuple[Path, Path]) -> None:
+    photos, model = trained
+    assert judged(model, photos) == ("test", held_out(model))
+    assert len(held_out(model)) == 8
+
+
+def test_photos_that_were_added_count_and_seen_ones_still_do_not(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    photos, model = trained
+    shutil.copytree(photos, tmp_path / "photos")
+    draw(tmp_path / "photos", 1, range(50, 53))
+    added = {f"{label}/{i}.png" for label in ("dark", "light") for i in range(50, 53)}
+    assert judged(model, tmp_path / "photos") == ("test", held_out(model) | added)
+
+
+def test_other_photos_of_the_same_names_are_all_judged(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    _, model = trained
+    for label in ("dark", "light"):
+        (tmp_path / label).mkdir()
+        for i in range(20):
+            Image.new("RGB", (30 + i, 40), (i, i, i)).save(tmp_path / label / f"{i:02}.png")
+    split, ids = judged(model, tmp_path)
+    assert split == "all"
+    assert len(ids) == 40
+
+
+def test_few_new_photos_can_be_judged(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    _, model = trained
+    draw(tmp_path, 7, range(1))
+    assert judged(model, tmp_path) == ("all", {"dark/00.png", "light/00.png"})
+
+
+def test_splits_can_be_asked_for(trained: tuple[Path, Path]) -> None:
+    photos, model = trained
+    assert judged(model, photos, "test") == ("test", held_out(model))
+    assert len(judged(model, photos, "train")[1]) == 28
+    assert len(judged(model, photos, "all")[1]) == 40
+    with pytest.raises(UserError, match="no split 'tset'"):
+        judged(model, photos, "tset")
+
+
+def test_a_model_that_saw_everything_says_so(tmp_path: Path) -> None:
+    draw(tmp_path / "photos", 0, range(4))
+    run = resnets.train(
+        tmp_path / "photos",
+        model="resnet20",
+        size=12,
+        epochs=1,
+        val_fraction=0.0,
+        test_fraction=0.0,
+        out=tmp_path / "run",
+        quiet=True,
+    )
+    assert run.split == "train"
+    with pytest.raises(UserError, match="training saw every photo"):
+        judged(run.model, tmp_path / "photos")
+    assert len(judged(run.model, tmp_path / "photos", "all")[1]) == 8
+
+
+def test_a_recorded_split_can_be_used_again(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    photos, model = trained
+    run = resnets.train(
+        photos,
+        model="resnet20",
+        size=12,
+        epochs=1,
+        seed=9,
+        split_table=model.parent / "splits.csv",
+        out=tmp_path / "run",
+        quiet=True,
+    )
+    assert held_out(run.model) == held_out(model)
