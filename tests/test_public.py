@@ -34,7 +34,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("data", "weights"),
     ("training", "evaluate"),
     ("tasks",),
-    ("predict", "evaluation", "choices", "experiment", "estimator", "rows", "display"),
+    ("predict", "evaluation", "choices", "decoding", "experiment", "estimator", "rows", "display"),
     ("cli",),
     ("__init__", "__main__"),
 )

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from resnets.choices import announce_data, choose_preprocess, choose_recipe, choose_spec
 from resnets.console import Console
-from resnets.data.cache import ImageCache, choose_storage
+from resnets.data.cache import ImageCache
 from resnets.data.preprocess import Preprocess
 from resnets.data.sources import Dataset, open_dataset
+from resnets.decoding import decode_splits
 from resnets.display import Display
 from resnets.errors import UserError
 from resnets.evaluate import Evaluation
@@ -210,7 +211,7 @@ def _execute(folder: RunFolder, config: Config, dataset: Dataset, console: Conso
     preprocess = Preprocess.from_dict(config.preprocess)
     recipe = Recipe.from_dict(config.recipe)
     machine = Machine(**config.machine)
-    caches = _decode(folder, dataset, preprocess, config.workers, console)
+    caches = decode_splits(folder.path, dataset, preprocess, config.workers, console)
     task = Classify.for_labels(
         dataset.classes,
         dataset.splits["train"].labels,
@@ -267,37 +268,6 @@ def _execute(folder: RunFolder, config: Config, dataset: Dataset, console: Conso
                 "a smaller --size or --set accumulate=2"
             ) from None
     return _finish(folder, config, dataset, caches, machine, history, console)
-
-
-def _decode(
-    folder: RunFolder, dataset: Dataset, preprocess: Preprocess, workers: int, console: Console
-) -> dict[str, ImageCache]:
-    """Make the caches of all splits and fill them; a class without a readable photo is an error."""
-    photo = preprocess.resize**2 * preprocess.channels
-    splits = {name: samples for name, samples in dataset.splits.items() if name != "all"}
-    storage = choose_storage(photo * sum(map(len, splits.values())), folder.path)
-    caches = {name: ImageCache(s, preprocess, storage) for name, s in splits.items()}
-    total = sum(map(len, splits.values()))
-    with console.track("Decoding photos", total) as advance:
-        for cache in caches.values():
-            for count in cache.fill(workers):
-                advance(count)
-    failed = [
-        (cache.samples.path(i), why)
-        for cache in caches.values()
-        for i, why in sorted(cache.failed.items())
-    ]
-    for path, why in failed[:10]:
-        console.warn(f"{path}: {why}; left out")
-    if failed:
-        console.warn(f"{len(failed):,} of {total:,} photos do not decode and are left out")
-    train = caches["train"]
-    lost = set(train.failed)
-    readable = {int(label) for i, label in enumerate(train.samples.labels) if i not in lost}
-    for label, name in enumerate(dataset.classes):
-        if label not in readable:
-            raise UserError(f"class {name!r}: none of its training photos decodes")
-    return caches
 
 
 def _network(
