@@ -60,6 +60,23 @@ def test_photos_that_were_added_count_and_seen_ones_still_do_not(
     assert judged(model, tmp_path / "photos") == ("test", held_out(model) | added)
 
 
+def test_seen_photos_are_known_under_other_names_and_from_a_table(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    photos, model = trained
+    lines = ["path,label"]
+    for file in sorted(photos.rglob("*.png")):
+        copy = tmp_path / "renamed" / file.parent.name / f"copy of {file.name}"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copy)
+        lines.append(f"{file},{file.parent.name}")
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    for data in (tmp_path / "renamed", tmp_path / "table.csv"):
+        split, ids = judged(model, data)
+        assert split == "test"
+        assert len(ids) == len(held_out(model))
+
+
 def test_other_photos_of_the_same_names_are_all_judged(
     trained: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -130,7 +130,7 @@ def open_for(
     """Open data that a model is to be judged on.
 
     Data with splits of its own gives its ``test``, else its ``val``. Of a bare folder the photos
-    that training saw are left out: they are known by name and content from the model file.
+    that training saw are left out: they are known by their content from the model file.
 
     Returns:
       The data, the samples to judge on, the name of their split, and how it was chosen.

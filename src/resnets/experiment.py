@@ -255,12 +255,16 @@ def _execute(folder: RunFolder, config: Config, dataset: Dataset, console: Conso
         if state:
             trainer.restore(*state)
             progress = trainer.progress
-            console.say(f"resumed  at epoch {progress.epoch + 1}, step {progress.step + 1}")
+            finished = progress.epoch >= recipe.epochs
+            where = f"at epoch {progress.epoch + 1}, step {progress.step + 1}"
+            console.say(
+                "resumed  " + ("after the last epoch: judging again" if finished else where)
+            )
         else:
             trainer.save()
         try:
             history = trainer.run().history
-        except Interrupted:
+        except (Interrupted, KeyboardInterrupt):
             raise Interrupted(f"stopped; continue with: resnets resume {folder.path}") from None
         except torch.OutOfMemoryError:
             raise UserError(
@@ -304,6 +308,8 @@ def _finish(
     """Judge the best weights on photos that training never used, and write it all down."""
     predictor = Predictor.load(folder.best, machine.device, config.workers)
     split = next(name for name in ("test", "val", "train") if name in caches)
+    if split == "train":
+        console.warn("no photos were held out: the figures are of the training photos themselves")
     result = score(predictor, caches[split], split, console)
     figures = result.evaluation
     metrics = {**predictor.model.metrics, "split": split, **_headline(figures)}

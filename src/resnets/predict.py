@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -45,7 +45,7 @@ class Predictor:
     """A trained model on a device. `classes` names the columns of `probabilities`."""
 
     model: Model
-    net: nn.Module
+    net: nn.Module = field(repr=False)
     machine: Machine
     task: Classify
     workers: int

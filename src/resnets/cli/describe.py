@@ -26,6 +26,7 @@ def command(
 
         loaded = model_file.load(model)
         spec, extra = loaded.spec, loaded.describe()
+        extra["data"].pop("seen", None)  # digests of photos, which say nothing to people
     else:
         spec = get_spec(model)
         extra = {"published": [vars(figure) for figure in ZOO[model].published]}

@@ -47,6 +47,6 @@ def command(
         if not total:
             raise UserError(f"no photos in {', '.join(paths)}")
     if failed:
-        console.warn(f"{failed:,} of {total:,} did not decode; their rows say why")
+        console.warn(f"{failed:,} of {total:,} have no prediction; their rows say why")
     if failed == total:
         raise typer.Exit(2)

@@ -163,11 +163,15 @@ class Samples:
         return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
     def keys(self) -> NDArray[np.uint32]:
-        """Return a short digest of each sample's id and content, by which it is known again."""
+        """Return a short digest of each sample's content, by which it is known again.
+
+        Whatever it is called, and wherever it has moved; what cannot be read goes by its id.
+        """
         keys = np.empty(len(self), np.uint32)
         for i, name in enumerate(self.ids):
-            text = f"{name}\0{self.reader.token(i)}".encode("utf-8", "backslashreplace")
-            digest = hashlib.blake2b(text, digest_size=4).digest()
+            text = self.reader.token(i) or name
+            encoded = text.encode("utf-8", "backslashreplace")
+            digest = hashlib.blake2b(encoded, digest_size=4).digest()
             keys[i] = int.from_bytes(digest, "little")
         return keys
 

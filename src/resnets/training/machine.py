@@ -99,9 +99,9 @@ def _best_device() -> str:
 
 
 def _check_device(device: str) -> None:
+    if device.partition(":")[0] not in DEVICES:
+        raise UserError(f"--device {device}: one of {', '.join(DEVICES)} is needed")
     try:
-        if torch.device(device).type not in DEVICES:
-            raise RuntimeError(f"one of {', '.join(DEVICES)} is needed")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]

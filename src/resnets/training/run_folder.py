@@ -112,7 +112,7 @@ class RunFolder:
         path = self.path / "config.yaml"
         try:
             return Config.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"{self.path} is not a run folder: it has no config.yaml") from None
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from None

@@ -47,11 +47,11 @@ class Model:
     spec: ResNetSpec
     classes: tuple[str, ...]
     preprocess: Preprocess
-    weights: Mapping[str, Tensor]
+    weights: Mapping[str, Tensor] = field(repr=False)
     task: str = "classify"
     recipe: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict, repr=False)
     licence: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
 
