@@ -156,7 +156,7 @@ def open_for(
     seen = np.frombuffer(base64.b64decode(record.get("seen", "")), "<u4")
     fresh = ~np.isin(everything.keys(), seen)
     if fresh.all():
-        return dataset, everything, "all", "none of them seen in training"
+        return dataset, everything, "all", "no file of it was seen in training"
     if not fresh.any():
         raise UserError(f"training saw every photo of {data}; --split all scores them all the same")
     return dataset, everything.subset(fresh), "test", "the part that training held out"
