@@ -16,8 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import resnets
+from resnets.choices import choose_spec
 from resnets.cli.options import pairs, seconds
+from resnets.console import Console
 from resnets.data.images import decode
+from resnets.data.preprocess import Preprocess
 from resnets.data.sources import open_dataset
 from resnets.errors import UserError
 from resnets.training.run_folder import RunFolder
@@ -165,17 +168,14 @@ def test_fine_tuning_starts_from_weights(run, tmp_path: Path) -> None:  # type: 
 
 
 def test_small_photos_get_the_small_stem_and_it_can_be_overruled(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    options = {"model": "resnet18", "size": 32, "epochs": 1, "overrides": {"lr": 0.0}}
-    # The choice is announced before the folder is made: enough to see it, and quick.
-    (tmp_path / "x").mkdir()
-    (tmp_path / "x" / "y").touch()
+    digits = open_dataset("sign-digits")
+    small = Preprocess.for_photos(32, 32, 3)
     for stem, pools in (("auto", False), ("imagenet", True)):
-        with pytest.raises(UserError, match="exists"):
-            resnets.train("sign-digits", stem=stem, out=tmp_path / "x", **options)  # type: ignore[arg-type]
-        said = capsys.readouterr().err
-        assert ("stem     small" in said) is not pools
+        spec = choose_spec(digits, "resnet18", stem, small, None, Console())
+        assert spec.stem.pool is pools
+        assert ("stem     small" in capsys.readouterr().err) is not pools
 
 
 def test_runs_are_numbered(tmp_path: Path) -> None:

@@ -44,4 +44,4 @@ def test_any_screen_can_show_them(
         write(ODD)
         write(GONE)
     screen.seek(0)
-    assert screen.read() == f"{expected}gone.jpg\tfile not found\n"
+    assert screen.read() == f"{expected}gone.jpg\t-\tfile not found\n"

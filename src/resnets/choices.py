@@ -14,13 +14,33 @@ from resnets.data.sizes import median_short_side
 from resnets.data.sources import Dataset
 from resnets.errors import UserError
 from resnets.spec import ResNetSpec
-from resnets.training.recipe import Recipe, choose, get_recipe, override
+from resnets.training.recipe import Recipe, check_fields, choose, get_recipe, override
 from resnets.weights.model_file import Model
 from resnets.zoo import get_spec
 
+STEMS = ("auto", "imagenet", "small")
 SMALL = 48  # up to this many pixels a photo is small: small stem, small network
 SIZES = (64, 96, 128, 160, 192, 224)
 MARGIN = 8 / 7  # resize to size × 8/7, as the usual 256 for 224
+
+
+def check_options(
+    model: str | ResNetSpec | None,
+    stem: str,
+    channels: int | None,
+    recipe: str | Recipe | None,
+    overrides: Mapping[str, Any] | None,
+) -> None:
+    """Refuse what is misspelt before the photos are looked at, which may take long."""
+    if isinstance(model, str):
+        get_spec(model)
+    if stem not in STEMS:
+        raise UserError(f"--stem {stem}: one of {', '.join(STEMS)}")
+    if channels not in (None, 1, 3):
+        raise UserError(f"--channels {channels}: 3, or 1 to read photos as grey")
+    if isinstance(recipe, str):
+        get_recipe(recipe)
+    check_fields(overrides or {})
 
 
 def announce_data(dataset: Dataset, console: Console) -> None:
@@ -30,7 +50,7 @@ def announce_data(dataset: Dataset, console: Console) -> None:
     for note in dataset.notes:
         console.say(f"         {note}")
     for what, count in dataset.ignored.items():
-        console.say(f"         ignored: {count:,} {what}")
+        console.say(f"         ignored: {what} ({count:,})")
 
     if "train" not in dataset.splits:
         there = " and ".join(name for name in dataset.splits if name != "all")
@@ -73,8 +93,6 @@ def choose_spec(
 ) -> ResNetSpec:
     """Return the architecture: the named one, the weights' own, or by the size of the photos."""
     small = preprocess.size <= SMALL
-    if stem not in ("auto", "imagenet", "small"):
-        raise UserError(f"--stem {stem}: one of auto, imagenet, small")
     if model is None and start is not None:
         spec = start.spec
     else:
@@ -120,8 +138,9 @@ def choose_recipe(
     if batch_size is not None:
         changes |= {"batch_size": batch_size, "lr": base.lr * batch_size / base.batch_size}
     chosen = override(base, {**changes, **(overrides or {})})
+    unit = "epoch" if chosen.epochs == 1 else "epochs"
     console.say(
-        f"recipe   {chosen.name}: {chosen.epochs} epochs, batches of {chosen.batch_size}, "
+        f"recipe   {chosen.name}: {chosen.epochs} {unit}, batches of {chosen.batch_size}, "
         f"{chosen.optimizer} at {chosen.lr:g}" + ("" if recipe else f", for {photos:,} photos")
     )
     return chosen

@@ -14,7 +14,13 @@ import torch
 import torchvision
 from torch import Tensor
 
-from resnets.choices import announce_data, choose_preprocess, choose_recipe, choose_spec
+from resnets.choices import (
+    announce_data,
+    check_options,
+    choose_preprocess,
+    choose_recipe,
+    choose_spec,
+)
 from resnets.console import Console
 from resnets.data.cache import ImageCache
 from resnets.data.preprocess import Preprocess
@@ -109,6 +115,10 @@ def train(
     console = Console(quiet)
     if not 0 <= seed < 2**63:
         raise UserError(f"--seed {seed}: from 0 to 2⁶³ - 1")
+    check_options(model, stem, channels, recipe, overrides)
+    if out is not None:
+        RunFolder.check_free(Path(out))
+    start = model_file.load(weights) if weights is not None else None
     machine = Machine.detect(device, precision, compile)
     options: dict[str, Any] = {
         "seed": seed,
@@ -120,7 +130,6 @@ def train(
     }
     dataset = open_dataset(data, **options)
     announce_data(dataset, console)
-    start = model_file.load(weights) if weights is not None else None
     preprocess = choose_preprocess(dataset, size, channels, start, console)
     spec = choose_spec(dataset, model, stem, preprocess, start, console)
     chosen = choose_recipe(dataset, recipe, preprocess, epochs, batch_size, overrides, console)

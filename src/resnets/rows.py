@@ -53,7 +53,7 @@ def _printable(row: Prediction) -> Prediction:
 
 
 def _print(row: Prediction) -> None:
-    outcome = row.status if row.label is None else f"{row.label}\t{row.probability:.4f}"
+    outcome = f"-\t{row.status}" if row.label is None else f"{row.label}\t{row.probability:.4f}"
     # The encoding may lack some characters: in the C locale it is ASCII.
     encoding = sys.stdout.encoding or "utf-8"
     line = f"{row.path}\t{outcome}\n".encode(encoding, "backslashreplace")

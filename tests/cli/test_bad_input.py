@@ -182,7 +182,7 @@ def test_no_permission(
         (["--checkpoint-every", "soon"], ["'soon'", "5m"]),
         (["--device", "gpu"], ["--device gpu"]),
         (["--stem", "large"], ["--stem large", "small"]),
-        (["--channels", "2"], ["channels=2"]),
+        (["--channels", "2"], ["--channels 2", "grey"]),
         (["--val-fraction", "0.9", "--test-fraction", "0.2"], ["val_fraction"]),
         (["--weights", "nothing.safetensors"], ["nothing.safetensors"]),
         (["--size", "9000"], ["9000"]),
@@ -193,6 +193,34 @@ def test_options_that_cannot_be(
 ) -> None:
     refused(resnets("train", photos, *FAST, "--out", tmp_path / "run", *options), *words)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--model", "resnet51"],
+        ["--recipe", "smal"],
+        ["--set", "nope=1"],
+        ["--stem", "large"],
+        ["--channels", "2"],
+        ["--weights", "nothing.safetensors"],
+        ["--out", "."],
+    ],
+)
+def test_misspelt_options_are_refused_before_the_data_are_read(
+    resnets: Run, photos: Path, options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos)
+    status, _, error = resnets("train", photos, *options)
+    assert status == 2
+    assert len(error.splitlines()) == 1, error  # not even the line that counts the photos
+
+
+def test_resuming_a_file_of_the_run(resnets: Run, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    for name in ("config.yaml", "best.safetensors"):
+        (tmp_path / "run" / name).touch()
+    refused(resnets("resume", tmp_path / "run" / "best.safetensors"), f"mean {tmp_path / 'run'}?")
 
 
 def test_an_output_that_exists(resnets: Run, photos: Path, tmp_path: Path, model: Path) -> None:
@@ -309,8 +337,8 @@ def test_predict_gives_every_input_a_row(
     (photos / "dark" / ".hidden.png").write_bytes(b"")
     status, _, error = resnets("predict", model, photos / "dark", "--out", out, "--force")
     assert status == 0
-    assert "ignored: 1 other files" in error
-    assert "ignored: 1 hidden files" in error
+    assert "ignored: other files (1)" in error
+    assert "ignored: hidden files (1)" in error
     assert resnets("predict", model, missing)[0] == 2
     refused(resnets("predict", model, str(tmp_path / "*.gif")), "*.gif")
 

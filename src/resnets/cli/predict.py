@@ -35,7 +35,7 @@ def command(
     ignored: Counter[str] = Counter()
     with open_rows(out, top) as write:
         predictor = Predictor.load(model, device, workers)
-        inputs = ((str(path), path) for path in find_images(paths, ignored))
+        inputs = ((path, path) for path in find_images(paths, ignored))
         with console.track("Predicting", None) as advance:
             for row in predictor.stream(inputs, top):
                 write(row)
@@ -43,7 +43,7 @@ def command(
                 total += 1
                 failed += row.status != "ok"
         for what, count in ignored.items():
-            console.say(f"ignored: {count:,} {what}")
+            console.say(f"ignored: {what} ({count:,})")
         if not total:
             raise UserError(f"no photos in {', '.join(paths)}")
     if failed:

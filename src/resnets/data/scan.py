@@ -87,13 +87,13 @@ def walk(root: str | Path, tally: Counter[str], keep_going: bool = False) -> Ite
             yield prefix + key
 
 
-def find_images(paths: Iterable[str | Path], tally: Counter[str] | None = None) -> Iterator[Path]:
+def find_images(paths: Iterable[str | Path], tally: Counter[str] | None = None) -> Iterator[str]:
     """Yield the image files that `paths` name, in their order, without holding them all.
 
-    A file comes as it is named, even if it does not exist or is no image, so that every input can
-    have its row. A folder gives the images anywhere below it, sorted; one that cannot be listed
-    comes itself. A pattern (``*.jpg``, ``photos/**/*.png``) gives what it matches, sorted. What is
-    passed over in folders is counted into `tally`.
+    A file comes exactly as it is named, even if it does not exist or is no image, so that every
+    input can have its row. A folder gives the images anywhere below it, sorted; one that cannot be
+    listed comes itself. A pattern (``*.jpg``, ``photos/**/*.png``) gives what it matches, sorted.
+    What is passed over in folders is counted into `tally`.
 
     Raises:
         UserError: for a pattern that matches nothing.
@@ -102,9 +102,10 @@ def find_images(paths: Iterable[str | Path], tally: Counter[str] | None = None) 
     for item in paths:
         for name in _expand(os.fspath(item)):
             if os.path.isdir(name):
-                yield from (Path(name, key) for key in walk(name, passed_over, keep_going=True))
+                for key in walk(name, passed_over, keep_going=True):
+                    yield os.path.join(name, key).rstrip("/") if key else name
             else:
-                yield Path(name)
+                yield name
 
 
 def _expand(name: str) -> list[str]:

@@ -7,7 +7,7 @@ fields. `choose` is the policy for a folder that nobody has described.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -284,18 +284,24 @@ def get_recipe(name: str) -> Recipe:
     return RECIPES[name]()
 
 
+def check_fields(names: Iterable[str]) -> None:
+    """Raise UserError, with the near names or else all, for what is no field of a recipe."""
+    known = [field.name for field in dataclasses.fields(Recipe) if field.name != "name"]
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"; there are: {', '.join(known)}"
+            raise UserError(f"the recipe has no field {name!r}{hint}")
+
+
 def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """Replace fields by name; values may be the strings of a command line.
 
     Raises:
       UserError: an unknown field (names the near ones), or a value of the wrong kind.
     """
-    values = {}
-    for name, value in changes.items():
-        known = dict(_items(recipe))
-        if name not in known or name == "name":
-            raise UserError(f"the recipe has no field {name!r}{did_you_mean(name, known)}")
-        values[name] = _parse(name, value, known[name])
+    check_fields(changes)
+    known = dict(_items(recipe))
+    values = {name: _parse(name, value, known[name]) for name, value in changes.items()}
     try:
         return dataclasses.replace(recipe, **values)
     except ValueError as error:

@@ -56,16 +56,23 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path) -> Self:
         """Make a new, empty run folder. Raises UserError if it exists and is not empty."""
+        cls.check_free(path)
         try:
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
-                raise UserError(
-                    f"{path} exists: choose another --out, or continue it with "
-                    f"`resnets resume {path}`"
-                )
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot create the run folder {path}: {error.strerror}") from None
         return cls(path)
+
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Raise UserError unless a run folder can be made at `path`."""
+        try:
+            taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        except OSError as error:
+            raise UserError(f"cannot create the run folder {path}: {error.strerror}") from None
+        if taken:
+            way_out = f", or continue it with `resnets resume {path}`" if path.is_dir() else ""
+            raise UserError(f"{path} exists: choose another --out{way_out}")
 
     @classmethod
     def numbered(cls, parent: Path, name: str) -> Self:
@@ -113,7 +120,11 @@ class RunFolder:
         try:
             return Config.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")))
         except (FileNotFoundError, NotADirectoryError):
-            raise UserError(f"{self.path} is not a run folder: it has no config.yaml") from None
+            inside = self.path.is_file() and (self.path.parent / "config.yaml").is_file()
+            hint = f"; did you mean {self.path.parent}?" if inside else ""
+            raise UserError(
+                f"{self.path} is not a run folder: it has no config.yaml{hint}"
+            ) from None
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from None
         except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:
