@@ -1,22 +1,116 @@
-"""Shared by all tests: one thread, no deadlines, and networks that are measured once."""
+"""Shared by all tests: one thread, no time limits, specs of every kind, and measured networks."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from resnets.nn import ResNet
-from resnets.spec import ResNetSpec
+from resnets.spec import CHOICES, HEAD_POOLS, POOLS, Head, ResNetSpec, Stem
 
 torch.set_num_threads(1)
-settings.register_profile("resnets", deadline=None, print_blob=True)
+settings.register_profile(
+    "resnets", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("resnets")
+
+
+# -- specs of every kind: `@given(spec=st.from_type(ResNetSpec))` ---------------------------------
+
+
+@st.composite
+def _stems(draw: st.DrawFn, unit: int, most: int) -> Stem:
+    """Stems of a width of at most `most`, a multiple of `unit`."""
+    channels = st.integers(1, max(1, most // unit)).map(lambda n: n * unit)
+    return Stem(
+        width=draw(channels),
+        kernel=draw(st.sampled_from([1, 3, 5, 7])),
+        stride=draw(st.integers(1, 2)),
+        pool=draw(st.sampled_from(POOLS)),
+        hidden=tuple(draw(st.lists(channels, max_size=2))),
+        norm=draw(st.booleans()),
+        act=draw(st.booleans()),
+    )
+
+
+@st.composite
+def _specs(draw: st.DrawFn) -> ResNetSpec:
+    """Small specs of every kind that can be built, for photos of at least `image_size` pixels."""
+    values: dict[str, Any] = {
+        name: draw(st.sampled_from(list(choices))) for name, choices in CHOICES.items()
+    }
+    if values["order"] == "pre" and values["shortcut"] == "none":
+        values["order"] = "post"
+    unit = 32 if values["norm"] == "group" else 1
+    expansion = 1
+    if values["block"] == "bottleneck":
+        expansion = 4
+        values["groups"] = draw(st.integers(1, 3))
+        values["group_width"] = draw(st.sampled_from([64, 128]))
+    stages = draw(st.integers(1, 3))
+
+    def each(element: st.SearchStrategy[Any]) -> tuple[Any, ...]:
+        return tuple(draw(st.lists(element, min_size=stages, max_size=stages)))
+
+    widths = each(st.integers(1, 64 // unit if unit > 1 else 9).map(lambda n: n * unit))
+    most = 9 * unit
+    if values["shortcut"] == "A":  # channels may only grow
+        widths = tuple(sorted(widths))
+        most = min(most, widths[0] * expansion)
+    in_channels = st.integers(1, 5)
+    stem = draw(st.none() | _stems(unit, most))
+    if stem is None:  # the first norm may stand over the photo itself
+        in_channels = st.just(unit) if unit > 1 else st.integers(1, most)
+    entries: tuple[Stem | None, ...] = ()
+    if draw(st.integers(0, 3)) == 0:
+        entries = each(st.none() | _stems(unit, most))
+    spec = ResNetSpec(
+        name="drawn",
+        depths=each(st.integers(0 if entries else 1, 3)),
+        widths=widths,
+        bare_projection=draw(st.booleans()),
+        strides=each(st.integers(1, 3)) if draw(st.booleans()) else (),
+        norm_eps=draw(st.sampled_from([1e-5, 1e-3])),
+        standardized=draw(st.booleans()),
+        se_ratio=draw(st.sampled_from([1 / 16, 0.25, 2.0])),
+        stem=stem,
+        entries=entries,
+        head=Head(
+            draw(st.sampled_from(HEAD_POOLS)),
+            draw(st.booleans()),
+            draw(st.sampled_from([1.0, 0.125])),
+            draw(st.booleans()),
+        ),
+        in_channels=draw(in_channels),
+        num_classes=draw(st.integers(0, 6)),
+        **values,
+    )
+    return spec.replace(image_size=_smallest(spec) + draw(st.integers(0, 20)))
+
+
+def _smallest(spec: ResNetSpec) -> int:
+    """Return the side of the smallest photo whose last map has two pixels, where one is too few:
+    a blur reflects the border, and torch refuses to normalise a group of one value."""
+    if spec.antialias != "blur" and spec.norm != "group":
+        return 1
+    stems = [stem for stem in (spec.stem, *spec.entries) if stem]
+    strides = [stem.stride * (1 if stem.pool == "none" else 2) for stem in stems]
+    return 2 * math.prod([*strides, *(spec.strides or [2] * len(spec.depths))])
+
+
+st.register_type_strategy(ResNetSpec, _specs())
+
+
+# -- what a built network has ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -26,8 +120,15 @@ class Measured:
     params: int
     weights: int
     macs: int
+    activations: int
     depth: int
     shapes: dict[str, tuple[int, ...]]
+    tensors: list[tuple[str, tuple[int, ...]]]
+
+
+def _checked(channels: int, x: Tensor) -> Tensor:
+    assert x.shape[1] == channels
+    return x
 
 
 @cache
@@ -36,34 +137,41 @@ def _measure(spec: ResNetSpec, size: tuple[int, int]) -> Measured:
     with torch.device("meta"):
         net = ResNet(spec).eval()
         image = torch.empty(1, spec.in_channels, *size)
-    layers = {n: m for n, m in net.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
-    macs = 0
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):  # changes no shape, and takes most of the time
+            module.forward = partial(_checked, module.num_features)
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Linear)
+    layers = {name: module for name, module in net.named_modules() if isinstance(module, kinds)}
+    convs = {name for name in layers if ".se." not in name and name != "fc"}
+    macs = activations = 0
 
-    def count(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal macs
-        macs += layer.weight.numel() * output[0, 0].numel()
+    def counter(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def count(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+            nonlocal macs, activations
+            macs += layer.weight.numel() * output[0, 0].numel()
+            activations += output.numel() if name in convs else 0
 
-    for layer in layers.values():
-        layer.register_forward_hook(count)
+        return count
+
+    for name, layer in layers.items():
+        layer.register_forward_hook(counter(name))
     with torch.no_grad():
         features = net.forward_stages(image)
-        assert net.forward_head(list(features.values())[-1]).shape == (
-            1,
-            spec.num_classes or spec.num_features,
-        )
-    norms = sum(p.numel() for m in net.modules() if _is_norm(m) for p in m.parameters())
+        logits = net.forward_head(list(features.values())[-1])
+        if spec.num_classes:
+            assert logits.shape == (1, spec.num_classes)
+    unweighted = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.PReLU)
+    found = [p for m in net.modules() if isinstance(m, unweighted) for p in m.parameters()]
     params = sum(p.numel() for p in net.parameters())
     return Measured(
         params=params,
-        weights=params - norms,
+        weights=params - sum(p.numel() for p in found),
         macs=macs,
-        depth=sum("downsample" not in name for name in layers),
+        activations=activations,
+        depth=1 + sum("downsample" not in name for name in convs),
         shapes={name: tuple(feature.shape[1:]) for name, feature in features.items()},
+        tensors=[(name, tuple(value.shape)) for name, value in net.state_dict().items()],
     )
-
-
-def _is_norm(module: nn.Module) -> bool:
-    return isinstance(module, nn.BatchNorm2d)
 
 
 @pytest.fixture(scope="session")

@@ -98,9 +98,9 @@ def choose_spec(
     else:
         name = model or ("resnet20" if small else "resnet18")
         spec = get_spec(name) if isinstance(name, str) else name
-    if stem == "imagenet" and not spec.stem.pool:
+    if stem == "imagenet" and not spec.stem_pools:
         raise UserError(f"--stem imagenet: {spec.name} has a small stem; choose another --model")
-    if spec.stem.pool and (stem == "small" or (stem == "auto" and small and start is None)):
+    if spec.stem_pools and (stem == "small" or (stem == "auto" and small and start is None)):
         spec = spec.with_small_stem()
         console.say("stem     small (3×3, stride 1, no pooling); --stem imagenet for the other")
     spec = spec.replace(
@@ -128,11 +128,14 @@ def choose_recipe(
     epochs: int | None,
     batch_size: int | None,
     overrides: Mapping[str, Any] | None,
+    start: Model | None,
     console: Console,
 ) -> Recipe:
-    """Return the recipe: the named one, or by the number and size of the photos; overridden."""
+    """Return the recipe: the named one, fine-tuning for weights to start from, or by the number
+    and size of the photos; overridden."""
     photos = len(dataset.splits["train"])
-    name = recipe if recipe is not None else choose(photos, preprocess.size)
+    chosen_here = choose(photos, preprocess.size) if start is None else "finetune"
+    name = recipe if recipe is not None else chosen_here
     base = get_recipe(name) if isinstance(name, str) else name
     changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
     if batch_size is not None:
@@ -143,4 +146,10 @@ def choose_recipe(
         f"recipe   {chosen.name}: {chosen.epochs} {unit}, batches of {chosen.batch_size}, "
         f"{chosen.optimizer} at {chosen.lr:g}" + ("" if recipe else f", for {photos:,} photos")
     )
+    if chosen.head_epochs or chosen.layer_decay < 1 or chosen.bn == "fixed":
+        norms = {"train": "learn the photos' statistics", "fixed": "keep the weights' statistics"}
+        console.say(
+            f"         the classifier alone for {chosen.head_epochs} epochs, then everything, each "
+            f"stage at {chosen.layer_decay:g} of the next one's rate; norms {norms[chosen.bn]}"
+        )
     return chosen

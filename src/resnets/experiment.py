@@ -43,7 +43,9 @@ from resnets.training.machine import Machine, default_workers
 from resnets.training.recipe import Recipe
 from resnets.training.run_folder import Config, RunFolder
 from resnets.version import VERSION
-from resnets.weights import model_file
+from resnets.weights import hub, model_file
+from resnets.weights.adapt import HEAD
+from resnets.weights.convert import open_model
 from resnets.weights.model_file import Model
 
 CHECKPOINT_EVERY = 600.0
@@ -91,7 +93,8 @@ def train(
     Args:
       data: a folder, table, array file or built-in name; or a pair (images, labels) in memory.
       model: a name of the zoo or a spec; by the size of the photos if None.
-      weights: a model file to start from.
+      weights: what to start from: a model file, another project's checkpoint, or a published name
+        such as ``timm/resnet50.a1_in1k``; the recipe is then ``finetune`` if none is given.
       size: side of the network's input, pixels; by the size of the photos if None.
       channels: 3, or 1 to read photos as grey; as the weights have it, else 3, if None.
       stem: ``auto`` (small for photos of up to 48 px), ``imagenet`` or ``small``.
@@ -118,7 +121,11 @@ def train(
     check_options(model, stem, channels, recipe, overrides)
     if out is not None:
         RunFolder.check_free(Path(out))
-    start = model_file.load(weights) if weights is not None else None
+    start = None
+    if weights is not None:
+        arch = model if isinstance(model, str) else None
+        start = open_model(weights, arch=arch, say=console.say)
+        weights = str(weights) if hub.is_name(weights) else str(Path(weights).resolve())
     machine = Machine.detect(device, precision, compile)
     options: dict[str, Any] = {
         "seed": seed,
@@ -132,7 +139,9 @@ def train(
     announce_data(dataset, console)
     preprocess = choose_preprocess(dataset, size, channels, start, console)
     spec = choose_spec(dataset, model, stem, preprocess, start, console)
-    chosen = choose_recipe(dataset, recipe, preprocess, epochs, batch_size, overrides, console)
+    chosen = choose_recipe(
+        dataset, recipe, preprocess, epochs, batch_size, overrides, start, console
+    )
     folder = _create_folder(out, dataset, spec)
     config = Config(
         data=dataset.root if isinstance(data, str | Path) else None,
@@ -140,7 +149,7 @@ def train(
         fingerprint=_fingerprint(dataset),
         split=dataset.split_info,
         classes=dataset.classes,
-        weights=None if weights is None else str(Path(weights).resolve()),
+        weights=weights,
         spec=spec.to_dict(),
         preprocess=preprocess.to_dict(),
         recipe=chosen.to_dict(),
@@ -154,7 +163,7 @@ def train(
     folder.write_splits({k: v.ids for k, v in dataset.splits.items() if k != "all"})
     console.say(f"run      {folder.path}")
     try:
-        return _execute(folder, config, dataset, console)
+        return _execute(folder, config, dataset, start, console)
     except UserError:
         if not checkpoint.generations(folder.checkpoints):
             folder.discard()
@@ -186,7 +195,7 @@ def resume(
             f"{config.data} has changed since {run} began: files, labels or splits differ; "
             "train anew, or restore the data"
         )
-    return _execute(folder, config, dataset, console)
+    return _execute(folder, config, dataset, None, console)
 
 
 # -- the run ------------------------------------------------------------------------------------
@@ -214,7 +223,9 @@ class _Keeper:
         write_events(self.folder.path, rows[-1])
 
 
-def _execute(folder: RunFolder, config: Config, dataset: Dataset, console: Console) -> Run:
+def _execute(
+    folder: RunFolder, config: Config, dataset: Dataset, start: Model | None, console: Console
+) -> Run:
     """Train from wherever the run stands, then judge its best weights and write the report."""
     spec = ResNetSpec.from_dict(config.spec)
     preprocess = Preprocess.from_dict(config.preprocess)
@@ -244,10 +255,11 @@ def _execute(folder: RunFolder, config: Config, dataset: Dataset, console: Conso
     )
     display = Display(console, recipe.epochs)
     state = checkpoint.load_newest(folder.checkpoints, console.warn)
-    start = model_file.load(config.weights) if config.weights and not state else None
+    if config.weights and not state and start is None:  # stopped before its first checkpoint
+        start = open_model(config.weights, arch=spec.name)
     with graceful(console.say) as interrupt, display:
         trainer = Trainer(
-            _network(spec, recipe, config.seed, start, dataset.classes, console),
+            _network(spec, recipe, config.seed, None if state else start, dataset.classes, console),
             task,
             recipe,
             caches["train"],
@@ -299,7 +311,7 @@ def _network(
     if start is not None:
         # A classifier fits only the very classes, in the very order, that it was trained for.
         same = start.classes == classes
-        kept = {k: v for k, v in start.weights.items() if same or not k.startswith("fc.")}
+        kept = {k: v for k, v in start.weights.items() if same or not k.startswith(HEAD)}
         net.load_state_dict(kept, strict=same)
         console.say(f"weights  of {start.spec.name}" + ("" if same else "; new classifier"))
     return net

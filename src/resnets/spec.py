@@ -1,51 +1,88 @@
 """`ResNetSpec`: one residual network as data, and the arithmetic on it.
 
-A spec unrolls into *plans* (`ConvPlan`, `BlockPlan`, `StagePlan`) that name every convolution and
-norm of the network. Counting walks the plans; the builders walk the same plans. Standard library
-only, so that `resnets models` and `resnets describe` answer without loading a framework.
+A spec unrolls into a plan that names every layer of the network. Counting walks the plan; the
+builders walk the same plan. Standard library only, so that `resnets models` and `resnets describe`
+answer without loading a framework.
 
 References:
   He et al. 2015, "Deep Residual Learning for Image Recognition", arXiv:1512.03385 (v1)
   He et al. 2016, "Identity Mappings in Deep Residual Networks", arXiv:1603.05027 (v2)
+  He et al. 2018, "Bag of Tricks for Image Classification", arXiv:1812.01187 (tricks)
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import cached_property
 from typing import Any, Self
 
-BLOCKS = ("basic", "bottleneck")
-ORDERS = ("post", "pre")
-SHORTCUTS = ("A", "B", "C", "none")
-STRIDES = ("3x3", "1x1")
-EXPANSION = {"basic": 1, "bottleneck": 4}
+from resnets.layers import Norm
+from resnets.plan import NetworkPlan, StagePlan, activations, macs
+from resnets.unroll import EXPANSION, ORDERS, SHORTCUTS, STRIDE_IN, unroll
+
+POOLS = ("max", "zero-max", "max2", "conv", "none")
+HEAD_POOLS = ("avg", "max", "all")
+CHOICES: Mapping[str, Iterable[str]] = {
+    "block": EXPANSION,
+    "order": ORDERS,
+    "shortcut": SHORTCUTS,
+    "stride_in": STRIDE_IN,
+    "stride_at": ("first", "last"),
+    "norm": ("batch", "group"),
+    "activation": ("relu", "prelu"),
+    "bias": ("none", "unnormed", "all"),
+    "padding": ("same", "tf"),
+    "antialias": ("none", "avg", "blur"),
+    "attention": ("none", "se", "eca"),
+}
+LARGEST = 2**20
+MOST_BLOCKS = 4096
+"""Larger numbers than these are a mistake, or a file made to exhaust memory."""
 
 
 def _check_int(name: str, value: object, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name}={value!r} is not an int of at least {least}")
+    if value > LARGEST:
+        raise ValueError(f"{name}={value!r} is more than {LARGEST}")
 
 
-@dataclass(frozen=True)
-class ConvPlan:
-    """One bias-free convolution with 'same' padding: `kernel` × `kernel`, `inputs` → `outputs`."""
+def _check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name}={value!r} is not one of: {', '.join(choices)}")
 
-    inputs: int
-    outputs: int
-    kernel: int
-    stride: int = 1
 
-    @property
-    def params(self) -> int:
-        return self.inputs * self.outputs * self.kernel**2
+def _check_bool(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}={value!r} is not True or False")
+
+
+def _check_number(name: str, value: object) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= LARGEST:
+        raise ValueError(f"{name}={value!r} is not a positive number of at most {LARGEST}")
+
+
+def _check_ints(name: str, values: object, least: int) -> None:
+    if not isinstance(values, tuple):
+        raise ValueError(f"{name}={values!r} is not a tuple of ints")
+    for value in values:
+        _check_int(name, value, least)
 
 
 @dataclass(frozen=True)
 class Stem:
-    """What comes before the first stage: a convolution, and a 3×3 stride-2 max pool or none.
+    """What comes before the first stage, or on entry to one: convolutions and a pooling.
+
+    Args:
+      width, kernel, stride: of the last (mostly the only) convolution; with `hidden` ones, the
+        first of them has the stride.
+      hidden: widths of the convolutions before it, each with norm and activation.
+      pool: ``max`` (3×3, stride 2), ``zero-max`` (the same over a border of zeros, as BiT and
+        Keras' v2 have it), ``max2`` (2×2, stride 2), ``conv`` (a 3×3 stride-2 convolution with norm
+        and activation) or ``none``.
+      norm, act: whether these follow the last convolution.
 
     Raises:
       ValueError: a field is out of range, or the kernel is even and so has no centre to pad about.
@@ -54,13 +91,20 @@ class Stem:
     width: int = 64
     kernel: int = 7
     stride: int = 2
-    pool: bool = True
+    pool: str = "max"
+    hidden: tuple[int, ...] = ()
+    norm: bool = True
+    act: bool = True
 
     def __post_init__(self) -> None:
         for name in ("width", "kernel", "stride"):
             _check_int(f"stem {name}", getattr(self, name), 1)
         if self.kernel % 2 == 0:
             raise ValueError(f"stem kernel={self.kernel} is even: 'same' padding needs an odd one")
+        _check_choice("stem pool", self.pool, POOLS)
+        _check_ints("stem hidden", self.hidden, 1)
+        for name in ("norm", "act"):
+            _check_bool(f"stem {name}", getattr(self, name))
 
 
 IMAGENET_STEM = Stem()
@@ -68,63 +112,23 @@ IMAGENET_STEM = Stem()
 
 
 @dataclass(frozen=True)
-class BlockPlan:
-    """One block, unrolled.
+class Head:
+    """The classifier: pooling, a linear layer with or without `bias`, times `scale`.
 
-    `shortcut` is ``identity``, ``pad`` (option A), ``projection`` or ``none`` (a plain net).
-    `entry` is where a pre-activation block applies its first BN and ReLU: ``branch`` (on the
-    residual branch), ``shared`` (before the two paths split) or ``none`` (the stem has done it);
-    a post-activation block has ``none``.
+    `pool` is ``avg``, ``max``, or ``all`` for no pooling: the linear layer then reads every pixel,
+    and the network takes photos of one size only. `norm` adds a BatchNorm over the outputs.
     """
 
-    convs: tuple[ConvPlan, ...]
-    shortcut: str
-    order: str
-    entry: str
+    pool: str = "avg"
+    bias: bool = True
+    scale: float = 1.0
+    norm: bool = False
 
-    @property
-    def inputs(self) -> int:
-        return self.convs[0].inputs
-
-    @property
-    def outputs(self) -> int:
-        return self.convs[-1].outputs
-
-    @property
-    def stride(self) -> int:
-        return max(conv.stride for conv in self.convs)
-
-    @property
-    def projection(self) -> ConvPlan:
-        """The 1×1 convolution of a ``projection`` shortcut."""
-        return ConvPlan(self.inputs, self.outputs, 1, self.stride)
-
-    @property
-    def norms(self) -> tuple[int, ...]:
-        """Channels of every BatchNorm on the residual branch, in order of use."""
-        if self.order == "post":
-            return tuple(conv.outputs for conv in self.convs)
-        skipped = 1 if self.entry == "none" else 0
-        return tuple(conv.inputs for conv in self.convs[skipped:])
-
-    @property
-    def params(self) -> int:
-        count = sum(conv.params for conv in self.convs) + 2 * sum(self.norms)
-        if self.shortcut == "projection":
-            # A v1 projection is normalised; a v2 one is a bare convolution, so that nothing but
-            # additions lies on the shortcut path.
-            count += self.projection.params + (2 * self.outputs if self.order == "post" else 0)
-        return count
-
-
-@dataclass(frozen=True)
-class StagePlan:
-    name: str
-    blocks: tuple[BlockPlan, ...]
-
-    @property
-    def outputs(self) -> int:
-        return self.blocks[-1].outputs
+    def __post_init__(self) -> None:
+        _check_choice("head pool", self.pool, HEAD_POOLS)
+        _check_number("head scale", self.scale)
+        for name in ("bias", "norm"):
+            _check_bool(f"head {name}", getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -137,12 +141,32 @@ class ResNetSpec:
       widths: channels of the 3×3 convolutions in each stage; a bottleneck block puts out four
         times as many (v1, section 4.1).
       block: ``basic`` (two 3×3) or ``bottleneck`` (1×1, 3×3, 1×1).
-      order: ``post`` (conv–BN–ReLU, v1) or ``pre`` (BN–ReLU–conv, v2).
+      order: ``post`` (conv–BN–ReLU, v1), ``pre`` (BN–ReLU–conv, v2) or another of `ORDERS`.
       shortcut: ``A`` (zero-padded identity where channels grow), ``B`` (1×1 projection there, and
-        identity elsewhere), ``C`` (projection everywhere) or ``none`` (a plain net).
-      stride_in: which convolution of a bottleneck has the stride: ``3x3`` (as all frameworks ship
-        it, also called v1.5) or ``1x1`` (the first one, as in the paper).
-      stem, in_channels, num_classes: as they say; `num_classes` 0 leaves the classifier out.
+        identity elsewhere), ``C`` (projection everywhere), ``D`` (as B, over the mean of the pixels
+        that a stride would skip), ``slim`` (as B, but no projection where only the size changes)
+        or ``none`` (a plain net).
+      bare_projection: leaves the norm of a projection out.
+      strides: of each stage; 1 for the first and 2 for the others if empty.
+      stride_in: which convolution of a block has it: ``3x3`` (the first one of a bottleneck's,
+        as all frameworks ship it, also called v1.5), ``1x1`` (the first, as in the paper) or
+        ``last``.
+      stride_at: which block of a stage has it, ``first`` or ``last``.
+      groups, group_width: of the 3×3 convolution of a bottleneck, `groups` of
+        `group_width` channels where the stage is 64 wide (arXiv:1611.05431, 1605.07146).
+      norm, norm_eps: ``batch`` or ``group`` (of 32 groups), and its ε.
+      activation: ``relu`` or ``prelu``.
+      bias: which convolutions have one: ``none``, ``unnormed`` (those that no norm follows) or
+        ``all``.
+      padding: ``same`` or ``tf``, see `resnets.layers.Conv`.
+      standardized: convolutions normalise their weights before use.
+      antialias: what subsamples in place of a stride: ``none``, ``avg`` (2×2) or ``blur``.
+      attention, se_ratio: channel attention at the end of a branch, ``none``, ``se`` or ``eca``;
+        hidden channels of ``se`` as a fraction.
+      stem: before the first stage; None for none.
+      entries: on entry to each stage, a `Stem` or None; empty for none at all.
+      head: see `Head`.
+      in_channels, num_classes: as they say; `num_classes` 0 leaves the classifier out.
       image_size: the side in pixels for which the network is meant (and published).
 
     Raises:
@@ -155,157 +179,153 @@ class ResNetSpec:
     block: str = "basic"
     order: str = "post"
     shortcut: str = "B"
+    bare_projection: bool = False
+    strides: tuple[int, ...] = ()
     stride_in: str = "3x3"
-    stem: Stem = field(default=IMAGENET_STEM)
+    stride_at: str = "first"
+    groups: int = 1
+    group_width: int = 64
+    norm: str = "batch"
+    norm_eps: float = 1e-5
+    activation: str = "relu"
+    bias: str = "none"
+    padding: str = "same"
+    standardized: bool = False
+    antialias: str = "none"
+    attention: str = "none"
+    se_ratio: float = 1 / 16
+    stem: Stem | None = field(default=IMAGENET_STEM)
+    entries: tuple[Stem | None, ...] = ()
+    head: Head = field(default=Head())
     in_channels: int = 3
     num_classes: int = 1000
     image_size: int = 224
 
     def __post_init__(self) -> None:
-        allowed = {"block": BLOCKS, "order": ORDERS, "shortcut": SHORTCUTS, "stride_in": STRIDES}
-        for name, values in allowed.items():
-            if getattr(self, name) not in values:
-                choices = ", ".join(values)
-                raise ValueError(f"{name}={getattr(self, name)!r} is not one of: {choices}")
-        for name, least in {"in_channels": 1, "num_classes": 0, "image_size": 1}.items():
-            _check_int(name, getattr(self, name), least)
-        for name in ("depths", "widths"):
+        if not isinstance(self.name, str):
+            raise ValueError(f"name={self.name!r} is not a name")
+        for name, choices in CHOICES.items():
+            _check_choice(name, getattr(self, name), choices)
+        least = {"in_channels": 1, "num_classes": 0, "image_size": 1, "groups": 1, "group_width": 1}
+        for name, value in least.items():
+            _check_int(name, getattr(self, name), value)
+        for name in ("bare_projection", "standardized"):
+            _check_bool(name, getattr(self, name))
+        for name in ("norm_eps", "se_ratio"):
+            _check_number(name, getattr(self, name))
+        if not isinstance(self.entries, tuple):
+            raise ValueError(f"entries={self.entries!r} is not a tuple")
+        for name, value in {"depths": 0 if self.entries else 1, "widths": 1, "strides": 1}.items():
+            _check_ints(name, getattr(self, name), value)
+        if not self.depths:
+            raise ValueError("depths=() has no stage")
+        for name in ("widths", "strides", "entries"):
             values = getattr(self, name)
-            if not isinstance(values, tuple) or not values:
-                raise ValueError(f"{name}={values!r} is not a tuple with a number for each stage")
-            for value in values:
-                _check_int(name, value, 1)
-        if len(self.depths) != len(self.widths):
-            raise ValueError(f"depths {self.depths} and widths {self.widths} differ in length")
+            if len(values) != len(self.depths) and (values or name == "widths"):
+                raise ValueError(f"depths {self.depths} and {name} {values} differ in length")
+        for name, stems in {"stem": (self.stem,), "entries": self.entries}.items():
+            for stem in stems:
+                if not isinstance(stem, Stem | None):
+                    raise ValueError(f"{name}: {stem!r} is neither a Stem nor None")
+        if not isinstance(self.head, Head):
+            raise ValueError(f"head={self.head!r} is not a Head")
+        self._check_mix()
+
+    def _check_mix(self) -> None:
+        """Refuse fields that contradict each other."""
+        if sum(self.depths) > MOST_BLOCKS:
+            raise ValueError(f"depths={self.depths} are more than {MOST_BLOCKS} blocks")
         if self.order == "pre" and self.shortcut == "none":
             raise ValueError("shortcut='none' needs order='post': there is no plain v2 network")
-        channels = (self.stem.width, *(width * EXPANSION[self.block] for width in self.widths))
-        if self.shortcut == "A" and any(after < before for before, after in pairwise(channels)):
-            raise ValueError(f"shortcut='A' only pads, and cannot take channels through {channels}")
+        if self.block == "basic" and (self.groups, self.group_width) != (1, 64):
+            raise ValueError("groups and group_width need block='bottleneck'")
+        if min(self.widths) * self.group_width < 64:
+            raise ValueError(
+                f"group_width={self.group_width} leaves no channels in a stage that is "
+                f"{min(self.widths)} wide"
+            )
+        if self.shortcut == "A":
+            inputs = self.stem.width if self.stem else self.in_channels
+            entries = self.entries or (None,) * len(self.depths)
+            for stem, depth, width in zip(entries, self.depths, self.widths, strict=True):
+                inputs = stem.width if stem else inputs
+                outputs = width * EXPANSION[self.block] if depth else inputs
+                if outputs < inputs:
+                    raise ValueError(
+                        f"shortcut='A' only pads, and cannot take {inputs} channels to {outputs}"
+                    )
+                inputs = outputs
+        if self.norm == "group":
+            for name, layer in self.plan.layers():
+                if isinstance(layer, Norm) and layer.kind == "group" and layer.channels % 32:
+                    raise ValueError(
+                        f"norm='group' needs a multiple of 32 channels, and {name} has "
+                        f"{layer.channels}"
+                    )
 
-    # -- structure ------------------------------------------------------------------------------
+    # -- structure and arithmetic ---------------------------------------------------------------
 
-    @property
-    def stem_conv(self) -> ConvPlan:
-        return ConvPlan(self.in_channels, self.stem.width, self.stem.kernel, self.stem.stride)
+    @cached_property
+    def plan(self) -> NetworkPlan:
+        """Every layer of the network by its name, in order."""
+        return unroll(self)
 
     def stages(self) -> tuple[StagePlan, ...]:
         """Return the stages ``layer1``, ``layer2``, …, unrolled into block plans."""
-        plans = []
-        channels = self.stem.width
-        for index, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
-            blocks = []
-            for number in range(depth):
-                stride = 2 if number == 0 and index > 0 else 1
-                first = number == 0
-                blocks.append(self._block(channels, width, stride, first, first and index == 0))
-                channels = blocks[-1].outputs
-            plans.append(StagePlan(f"layer{index + 1}", tuple(blocks)))
-        return tuple(plans)
-
-    def _block(self, inputs: int, width: int, stride: int, first: bool, opens: bool) -> BlockPlan:
-        outputs = width * EXPANSION[self.block]
-        at_1x1, at_3x3 = (stride, 1) if self.stride_in == "1x1" else (1, stride)
-        convs = {
-            "basic": (ConvPlan(inputs, width, 3, stride), ConvPlan(width, width, 3)),
-            "bottleneck": (
-                ConvPlan(inputs, width, 1, at_1x1),
-                ConvPlan(width, width, 3, at_3x3),
-                ConvPlan(width, outputs, 1),
-            ),
-        }[self.block]
-        changes = stride > 1 or inputs != outputs
-        shortcut = {
-            "A": "pad" if changes else "identity",
-            "B": "projection" if changes else "identity",
-            "C": "projection",
-            "none": "none",
-        }[self.shortcut]
-        entry = "shared" if first else "branch"
-        if self.order == "post" or opens:
-            entry = "none"
-        return BlockPlan(convs, shortcut, self.order, entry)
+        return self.plan.stages
 
     @property
     def num_features(self) -> int:
-        """Channels of the last feature map, which the classifier reads."""
-        return self.widths[-1] * EXPANSION[self.block]
+        """Channels of the last feature map."""
+        return self.stages()[-1].outputs
 
     @property
     def depth(self) -> int:
         """Layers with weights on the longest path, as the papers count them (projections not)."""
-        return 2 + sum(len(block.convs) for stage in self.stages() for block in stage.blocks)
-
-    # -- arithmetic -----------------------------------------------------------------------------
+        return self.plan.depth
 
     def params(self, in_channels: int | None = None, num_classes: int | None = None) -> int:
         """Count the trainable parameters: weights, biases, and the γ and β of every norm."""
-        spec = self.replace(
-            in_channels=self.in_channels if in_channels is None else in_channels,
-            num_classes=self.num_classes if num_classes is None else num_classes,
-        )
-        stem = spec.stem_conv.params + 2 * spec.stem.width
-        stages = sum(block.params for stage in spec.stages() for block in stage.blocks)
-        last_norm = 2 * spec.num_features if spec.order == "pre" else 0
-        return stem + stages + last_norm + (spec.num_features + 1) * spec.num_classes
+        changes = {"in_channels": in_channels, "num_classes": num_classes}
+        spec = self.replace(**{k: v for k, v in changes.items() if v is not None})
+        return sum(layer.params for _, layer in spec.plan.layers())
 
     def weights(self) -> int:
         """Count the parameters with the norms left out, as some papers do."""
-        convs = sum(conv.params for conv, _ in self._convs(self._pair(None)))
-        return convs + (self.num_features + 1) * self.num_classes
+        return sum(layer.weights for _, layer in self.plan.layers())
 
     def macs(self, size: int | tuple[int, int] | None = None) -> int:
         """Count multiply-adds of one image (`size`: side, or height and width, in pixels).
 
-        Convolutions and the classifier count, norms, activations and pooling do not: the count
-        that the papers call FLOPs and that torchvision and timm publish.
+        Convolutions, attention and the classifier count; norms, activations and pooling do not:
+        the count that the papers call FLOPs and that torchvision and timm publish.
 
         Raises:
           ValueError: a side is not positive.
         """
-        total = sum(
-            conv.params * height * width for conv, (height, width) in self._convs(self._pair(size))
-        )
-        return total + self.num_features * self.num_classes
+        return macs(self.plan.sized(self._sides(size)))
+
+    def activations(self, size: int | tuple[int, int] | None = None) -> int:
+        """Count the values that the convolutions put out for one image: what training has to keep
+        grows with it (Radosavovic et al. 2020, arXiv:2003.13678, section 3.1)."""
+        return activations(self.plan.sized(self._sides(size)))
 
     def feature_shapes(
         self, size: int | tuple[int, int] | None = None
     ) -> dict[str, tuple[int, int, int]]:
-        """Return channels, height and width after the stem and after each stage."""
-        height, width = self._after_stem(self._pair(size))
-        shapes = {"stem": (self.stem.width, height, width)}
-        for stage in self.stages():
-            for block in stage.blocks:
-                height, width = _strided(height, block.stride), _strided(width, block.stride)
-            shapes[stage.name] = (stage.outputs, height, width)
-        return shapes
+        """Return channels, height and width after the stem (or of the photo, where there is none)
+        and after each stage."""
+        channels = {"stem": self.stem.width if self.stem else self.in_channels}
+        channels |= {stage.name: stage.outputs for stage in self.stages()}
+        sides = self.plan.feature_sides(self._sides(size))
+        return {name: (count, *sides[name]) for name, count in channels.items()}
 
-    def _pair(self, size: int | tuple[int, int] | None) -> tuple[int, int]:
+    def _sides(self, size: int | tuple[int, int] | None) -> tuple[int, int]:
         size = self.image_size if size is None else size
         height, width = (size, size) if isinstance(size, int) else size
         _check_int("height", height, 1)
         _check_int("width", width, 1)
         return height, width
-
-    def _after_stem(self, size: tuple[int, int]) -> tuple[int, int]:
-        strides = (self.stem.stride, 2 if self.stem.pool else 1)
-        height, width = size
-        for stride in strides:
-            height, width = _strided(height, stride), _strided(width, stride)
-        return height, width
-
-    def _convs(self, size: tuple[int, int]) -> Iterator[tuple[ConvPlan, tuple[int, int]]]:
-        """Yield every convolution with the height and width of its output."""
-        stem = self.stem_conv
-        yield stem, (_strided(size[0], stem.stride), _strided(size[1], stem.stride))
-        height, width = self._after_stem(size)
-        for stage in self.stages():
-            for block in stage.blocks:
-                for conv in block.convs:
-                    height, width = _strided(height, conv.stride), _strided(width, conv.stride)
-                    yield conv, (height, width)
-                if block.shortcut == "projection":
-                    yield block.projection, (height, width)
 
     # -- variants and JSON ----------------------------------------------------------------------
 
@@ -315,7 +335,15 @@ class ResNetSpec:
 
     def with_small_stem(self) -> Self:
         """Return the variant for small photos: a 3×3 stride-1 stem without pooling (v1, 4.2)."""
-        return self.replace(stem=Stem(self.stem.width, kernel=3, stride=1, pool=False))
+        stem = self.stem or Stem(self.widths[0])
+        return self.replace(
+            stem=dataclasses.replace(stem, kernel=3, stride=1, pool="none", hidden=())
+        )
+
+    @property
+    def stem_pools(self) -> bool:
+        """Whether the stem ends in a pooling."""
+        return self.stem is not None and self.stem.pool != "none"
 
     def shares_weights_with(self, other: ResNetSpec) -> bool:
         """Tell whether the two differ at most in name, classes and the size of the photos."""
@@ -325,21 +353,32 @@ class ResNetSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; `from_dict` reads them back to an equal spec."""
-        values = dataclasses.asdict(self)
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        return _plain(dataclasses.asdict(self))  # type: ignore[no-any-return]
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build a spec from `to_dict`'s values. Raises ValueError for what is no spec."""
         try:
-            fields: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-            }
-            return cls(**{**fields, "stem": Stem(**fields["stem"])})
+            fields: dict[str, Any] = _tuples(values)
+            entries = tuple(
+                entry if entry is None else Stem(**entry) for entry in fields["entries"]
+            )
+            stem = fields["stem"] if fields["stem"] is None else Stem(**fields["stem"])
+            return cls(
+                **fields | {"stem": stem, "entries": entries, "head": Head(**fields["head"])}
+            )
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a ResNetSpec: {error}") from None
 
 
-def _strided(side: int, stride: int) -> int:
-    """Output side of an odd kernel with padding kernel // 2: the side over the stride, up."""
-    return -(-side // stride)
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _tuples(value: Any) -> Any:
+    """Return JSON values with tuples for lists, at any depth."""
+    if isinstance(value, Mapping):
+        return {k: _tuples(v) for k, v in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

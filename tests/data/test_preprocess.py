@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 
-from resnets.data.images import INTERPOLATIONS, DecodeError, decode, resize_crop
+from resnets.data.images import FITS, INTERPOLATIONS, DecodeError, decode, margin, resize_crop
 from resnets.data.preprocess import STATISTICS, Preprocess
 
 RNG = np.random.default_rng(0)
@@ -35,6 +36,8 @@ def descriptions(draw: st.DrawFn) -> Preprocess:
         mean=draw(values),
         std=draw(st.tuples(*[st.floats(0.01, 10)] * channels)),
         background=draw(st.tuples(*[st.integers(0, 255)] * 3)),
+        fit=draw(st.sampled_from(sorted(FITS))),
+        order=draw(st.sampled_from(["RGB", "BGR"])),
     )
 
 
@@ -87,6 +90,8 @@ GREY = {"channels": 1, "mean": (0.5,), "std": (0.2,)}
         ({"std": (0.2, -1.0, 0.2)}, "std positive"),
         ({"std": (0.2, float("nan"), 0.2)}, "finite"),
         ({"mean": (0.2, float("inf"), 0.2)}, "finite"),
+        ({"fit": "wide"}, "fit='wide' is not one of: square, short, stretch"),
+        ({"order": "GBR"}, "order='GBR' is not one of: RGB, BGR"),
         ({"background": (1, 2)}, "background=.* is not three numbers in 0…255"),
         ({"background": (0, 0, 256)}, "background=.* is not three numbers in 0…255"),
     ],
@@ -170,6 +175,50 @@ def test_prepare_says_why_a_photo_does_not_decode() -> None:
         Preprocess(8, 8).prepare(b"")
 
 
+# -- fits: equal to the transforms of those who trained so ----------------------------------------
+
+
+@pytest.mark.parametrize("how", ["bilinear", "bicubic"])
+@given(
+    height=st.integers(3, 90),
+    width=st.integers(3, 90),
+    size=st.integers(4, 30),
+    cut=st.integers(0, 9),
+)
+@settings(max_examples=40)
+def test_short_is_torchvisions_resize_and_center_crop(
+    how: str, height: int, width: int, size: int, cut: int
+) -> None:
+    photo = Image.fromarray(RNG.integers(0, 256, (height, width, 3), np.uint8))
+    mode = InterpolationMode(how)
+    expected = tv.center_crop(tv.resize(photo, [size + cut], mode), [size, size])
+    preprocess = Preprocess(size, size + cut, interpolation=how, fit="short")
+    prepared = torch.from_numpy(preprocess.prepare(np.asarray(photo)))[None]
+    assert prepared.shape == (1, size + cut, size + cut, 3)
+    np.testing.assert_array_equal(preprocess.center(prepared)[0], np.asarray(expected))
+
+
+def test_stretch_scales_both_sides() -> None:
+    photo = Image.fromarray(RNG.integers(0, 256, (20, 31, 3), np.uint8))
+    found = Preprocess(9, 9, interpolation="nearest", fit="stretch").prepare(np.asarray(photo))
+    expected = photo.resize((9, 9), Image.Resampling.NEAREST)
+    np.testing.assert_array_equal(found, np.asarray(expected))
+
+
+def test_a_photo_that_would_be_scaled_beyond_the_limit_is_refused() -> None:
+    strip = np.zeros((2, 60_000, 3), np.uint8)
+    with pytest.raises(DecodeError, match="limit"):
+        Preprocess(224, 256, fit="short").prepare(strip)
+    assert Preprocess(224, 256).prepare(strip).shape == (256, 256, 3)
+
+
+def test_the_order_of_the_channels() -> None:
+    pixels = torch.from_numpy(RNG.integers(0, 256, (2, 4, 4, 3), np.uint8))
+    rgb = Preprocess(4, 4, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    bgr = Preprocess(4, 4, mean=(0.3, 0.2, 0.1), std=(0.6, 0.5, 0.4), order="BGR")
+    assert torch.equal(bgr.normalize(pixels), rgb.normalize(pixels).flip(1))
+
+
 # -- center and normalize -------------------------------------------------------------------------
 
 
@@ -180,10 +229,11 @@ def test_center_cuts_the_same_from_all_sides(resize: int, cut: int) -> None:
     images = (rows[:, None] * 100 + rows)[None, :, :, None]
     found = Preprocess(size, resize).center(images)[0, :, :, 0]
     assert found.shape == (size, size)
-    margin = (resize - size) // 2
-    assert found[0, 0] == margin * 101
-    assert torch.equal(found, images[0, margin : margin + size, margin : margin + size, 0])
-    assert 0 <= (resize - size - margin) - margin <= 1
+    start = margin(size, resize)
+    assert found[0, 0] == start * 101
+    assert torch.equal(found, images[0, start : start + size, start : start + size, 0])
+    assert abs((resize - size - start) - start) <= 1
+    assert torch.equal(found, tv.center_crop(images[..., 0], [size, size])[0])
 
 
 def test_center_passes_what_is_cut_already() -> None:

@@ -11,7 +11,7 @@ from resnets.nn.blocks import Block
 from resnets.nn.surgery import zero_init_residual
 from resnets.spec import ResNetSpec, Stem
 
-TINY = ResNetSpec("tiny", (2, 2), (4, 8), stem=Stem(4, 3, 1, False), num_classes=5, image_size=12)
+TINY = ResNetSpec("tiny", (2, 2), (4, 8), stem=Stem(4, 3, 1, "none"), num_classes=5, image_size=12)
 
 
 def blocks(net: nn.Module) -> list[Block]:
@@ -28,6 +28,22 @@ def test_blocks_start_as_the_identity_on_activated_input(block: str, training: b
         assert torch.equal(module(x), module.downsample(x).relu())
         if isinstance(module.downsample, nn.Identity):
             assert torch.equal(module(x), x)
+
+
+@pytest.mark.parametrize("order", ["inner", "open", "arcface"])
+@pytest.mark.parametrize("attention", ["none", "se", "eca"])
+def test_blocks_of_other_orders_start_as_their_shortcut(order: str, attention: str) -> None:
+    net = ResNet(TINY.replace(order=order, attention=attention))
+    zero_init_residual(net)
+    for module in blocks(net):
+        x = torch.randn(2, module.conv1.in_channels, 6, 6)
+        assert torch.equal(module(x), module.downsample(x))
+
+
+def test_a_group_norm_is_a_norm() -> None:
+    net = ResNet(TINY.replace(norm="group", widths=(32, 64), stem=Stem(32, 3, 1, "none")))
+    zero_init_residual(net)
+    assert not any(module.bn2.weight.any() for module in blocks(net))
 
 
 def test_only_the_last_norm_of_a_branch_is_touched() -> None:

@@ -24,7 +24,7 @@ from resnets.training.loop import Diverged, Interrupted, Trainer
 from resnets.training.machine import Machine
 from resnets.training.recipe import Recipe
 
-SPEC = ResNetSpec("tiny", (1, 1), (8, 16), stem=Stem(8, 3, 1, pool=False), num_classes=2)
+SPEC = ResNetSpec("tiny", (1, 1), (8, 16), stem=Stem(8, 3, 1, pool="none"), num_classes=2)
 RECIPE = Recipe(
     "test", epochs=3, batch_size=8, lr=0.05, warmup_epochs=0.5, ema=0.9, mixup=0.3, cutmix=0.3
 )

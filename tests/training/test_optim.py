@@ -7,9 +7,49 @@ import torch
 from torch import nn
 
 from resnets.nn import ResNet
-from resnets.training.optim import Ema, build_optimizer, learning_rate, parameter_groups
+from resnets.spec import ResNetSpec, Stem
+from resnets.training.optim import (
+    Ema,
+    build_optimizer,
+    learning_rate,
+    parameter_groups,
+    set_learning,
+)
 from resnets.training.recipe import Recipe, get_recipe
 from resnets.zoo import get_spec
+
+TINY = ResNetSpec("tiny", (1, 1), (4, 8), stem=Stem(4, 3, 1, "none"), num_classes=2, image_size=8)
+
+
+def test_stages_nearer_to_the_photo_learn_more_slowly() -> None:
+    net = ResNet(TINY)
+    recipe = Recipe("r", layer_decay=0.5)
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    scales = {
+        names[id(p)].partition(".")[0]: group["scale"]
+        for group in parameter_groups(net, recipe)
+        for p in group["params"]  # type: ignore[attr-defined]
+    }
+    expected = {"fc": 1.0, "layer2": 0.5, "layer1": 0.25, "conv1": 0.125, "bn1": 0.125}
+    assert scales == expected
+
+
+def test_the_classifier_learns_alone_first() -> None:
+    net = ResNet(TINY)
+    recipe = Recipe("r", head_epochs=2)
+    for epoch in (0, 1, 2, 1):  # in any order, as after a resume
+        set_learning(net, recipe, epoch)
+        learning = {n.partition(".")[0] for n, p in net.named_parameters() if p.requires_grad}
+        assert (learning == {"fc"}) == (epoch < 2)
+        assert net.bn1.training == (epoch >= 2)
+
+
+def test_fixed_norms_keep_their_statistics_and_learn() -> None:
+    net = ResNet(TINY)
+    set_learning(net, Recipe("r", bn="fixed"), 0)
+    net(torch.randn(4, 3, 8, 8) + 3).sum().backward()
+    assert net.bn1.num_batches_tracked == 0
+    assert net.bn1.weight.grad is not None
 
 
 def test_norms_and_biases_do_not_decay_unless_the_recipe_says() -> None:
@@ -61,8 +101,8 @@ def test_the_average_is_of_weights_and_statistics() -> None:
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_both_optimizers_lower_a_loss(name: str) -> None:
     torch.manual_seed(0)
-    net = nn.Linear(4, 1)
-    x, y = torch.randn(64, 4), torch.randn(64, 1)
+    net = ResNet(TINY)
+    x, y = torch.randn(16, 3, 8, 8), torch.randn(16, 2)
     recipe = dataclasses.replace(Recipe("r"), optimizer=name, lr=0.05)
     optimizer = build_optimizer(net, recipe)
     losses = []

@@ -19,7 +19,7 @@ from resnets.weights import model_file
 from resnets.weights.create import create_model
 from resnets.zoo import get_spec
 
-TINY = ResNetSpec("tiny", (1, 1), (2, 4), stem=Stem(2, 3, 1, False), num_classes=3, image_size=8)
+TINY = ResNetSpec("tiny", (1, 1), (2, 4), stem=Stem(2, 3, 1, "none"), num_classes=3, image_size=8)
 
 
 def state(spec: ResNetSpec = TINY, seed: int = 1) -> dict[str, Tensor]:
@@ -60,8 +60,8 @@ def test_other_classes_and_channels(classes: int | None, channels: int | None) -
 
 
 def test_an_unknown_name_names_the_near_ones() -> None:
-    with pytest.raises(UserError, match=r"unknown model 'resnet50d'; did you mean .*resnet50"):
-        create_model("resnet50d")
+    with pytest.raises(UserError, match=r"unknown model 'resnet51'; did you mean .*resnet50"):
+        create_model("resnet51")
 
 
 # -- weights --------------------------------------------------------------------------------------
@@ -120,9 +120,10 @@ def misfit(**options: Any) -> str:
     with pytest.raises(UserError) as caught:
         create_model(TINY, **options)
     text = str(caught.value)
-    assert text.startswith("weights do not fit tiny: ")
+    start = "the state dict: the weights do not fit tiny (torchvision); "
+    assert text.startswith(start)
     assert "\n" not in text
-    return text.removeprefix("weights do not fit tiny: ")
+    return text.removeprefix(start)
 
 
 def test_what_is_missing_is_listed() -> None:
@@ -137,9 +138,9 @@ def test_what_is_extra_is_listed() -> None:
 
 
 def test_what_has_another_shape_is_listed_with_both() -> None:
-    text = misfit(weights=state(), num_classes=5)
-    assert text == "of another shape: fc.weight [3, 4] for [5, 4], fc.bias [3] for [5]"
-    assert "conv1.weight [2, 3, 3, 3] for [2, 1, 3, 3]" in misfit(weights=state(), in_channels=1)
+    weights = state() | {"layer1.0.conv1.weight": torch.zeros(2, 2, 1, 1)}
+    expected = "of another shape: layer1.0.conv1.weight [2, 2, 1, 1] for [2, 2, 3, 3]"
+    assert misfit(weights=weights) == expected
 
 
 def test_all_that_is_wrong_is_listed_at_once() -> None:
@@ -150,9 +151,8 @@ def test_all_that_is_wrong_is_listed_at_once() -> None:
 
 
 def test_a_checkpoint_around_a_state_dict_does_not_fit() -> None:
-    text = misfit(weights={"state_dict": state()})
-    assert text.startswith("missing: conv1.weight")
-    assert text.endswith("extra: state_dict")
+    with pytest.raises(UserError, match=r"the weights do not fit tiny .*extra: state_dict$"):
+        create_model(TINY, weights={"state_dict": state()})
 
 
 def test_misfits_leave_no_half_loaded_network_behind() -> None:
@@ -160,6 +160,36 @@ def test_misfits_leave_no_half_loaded_network_behind() -> None:
     assert weights["fc.bias"].shape == (3,)
     misfit(weights=weights | {"fc.bias": torch.zeros(4)})
     assert_holds(create_model(TINY, weights=weights), weights)
+
+
+@pytest.mark.parametrize("classes", [5, 0])
+def test_other_classes_get_a_fresh_head_and_it_is_said(
+    classes: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = state()
+    net = create_model(TINY, weights=weights, num_classes=classes)
+    assert net.spec == TINY.replace(num_classes=classes)
+    for name, value in net.state_dict().items():
+        assert name.startswith("fc.") or torch.equal(value, weights[name]), name
+    assert net(torch.randn(2, 3, 8, 8)).shape == (2, classes or net.num_features)
+    assert capsys.readouterr().err.startswith(f"head     3 classes to {classes}")
+
+
+def test_a_grey_photo_answers_as_it_did_in_colour(capsys: pytest.CaptureFixture[str]) -> None:
+    weights = state()
+    net = create_model(TINY, weights=weights, in_channels=1).eval()
+    grey = torch.randn(2, 1, 8, 8)
+    colour = create_model(TINY, weights=weights).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(net(grey), colour(grey.expand(2, 3, 8, 8)))
+    assert capsys.readouterr().err.startswith("stem     3 channels to 1: ")
+
+
+def test_weights_can_be_trained() -> None:
+    net = create_model(TINY, weights=state(), num_classes=5, in_channels=4)
+    net(torch.randn(2, 4, 8, 8)).square().sum().backward()
+    assert all(value.grad is not None for value in net.parameters())
+    assert net.spec == TINY.replace(num_classes=5, in_channels=4)
 
 
 def test_a_model_file_of_another_architecture_with_the_same_shapes_is_refused(

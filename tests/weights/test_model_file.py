@@ -21,11 +21,11 @@ from safetensors.torch import load_file, save_file
 from resnets.data.preprocess import Preprocess
 from resnets.errors import UserError
 from resnets.nn import ResNet
-from resnets.spec import ResNetSpec, Stem
+from resnets.spec import Head, ResNetSpec, Stem
 from resnets.weights import model_file
 from resnets.weights.model_file import Model, load, save
 
-TINY = ResNetSpec("tiny", (1,), (2,), stem=Stem(2, 3, 1, False), num_classes=2, image_size=8)
+TINY = ResNetSpec("tiny", (1,), (2,), stem=Stem(2, 3, 1, "none"), num_classes=2, image_size=8)
 
 
 def make(spec: ResNetSpec = TINY, **fields: Any) -> Model:
@@ -439,16 +439,45 @@ def test_weights_that_do_not_fit_the_spec(changes: dict[str, Any], tmp_path: Pat
     assert text.startswith("weights do not fit the spec (")
 
 
-@pytest.mark.parametrize("depths", [(200_000, 3, 3), (10**4000,)], ids=["deep", "endless"])
-def test_a_network_that_would_never_be_built(depths: tuple[int, ...], tmp_path: Path) -> None:
-    spec = TINY.replace(depths=depths, widths=(2,) * len(depths))
-    text = forge(tmp_path / "m", changed(spec=spec.to_dict()))
+def test_a_network_of_more_layers_than_there_are_tensors_is_not_built(tmp_path: Path) -> None:
+    text = forge(tmp_path / "m", changed(spec=TINY.replace(depths=(4096,)).to_dict()))
     assert text.startswith("weights do not fit the spec (it has more convolutions than")
 
 
-def test_layers_that_are_too_wide_to_count(tmp_path: Path) -> None:
-    text = forge(tmp_path / "m", changed(spec=TINY.replace(widths=(10**30,)).to_dict()))
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"widths": (2**20,)},
+        {"image_size": 2**20, "head": Head("all")},
+        {"attention": "se", "se_ratio": 2.0**20},
+        {"stem": Stem(2**20, 2**20 - 1)},
+    ],
+    ids=str,
+)
+def test_layers_that_are_too_large_to_build(changes: dict[str, Any], tmp_path: Path) -> None:
+    text = forge(tmp_path / "m", changed(spec=TINY.replace(**changes).to_dict()))
     assert text.startswith("weights do not fit the spec (")
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"depths": [200_000, 3, 3], "widths": [2, 2, 2]}, "are more than 4096 blocks"),
+        ({"depths": [10**4000]}, "depths=10000"),
+        ({"widths": [10**30]}, f"widths={10**30} is more than 1048576"),
+        ({"attention": "se", "se_ratio": 1e308}, "se_ratio=1e+308 is not a positive number"),
+        ({"norm": "group"}, "norm='group' needs a multiple of 32 channels"),
+        ({"block": "bottleneck", "group_width": 1}, "group_width=1 leaves no channels"),
+        ({"shortcut": "A", "entries": [{"width": 9}]}, "only pads, and cannot take 9 channels"),
+    ],
+    ids=str,
+)
+def test_a_spec_that_no_network_can_have(
+    changes: dict[str, Any], problem: str, tmp_path: Path
+) -> None:
+    text = forge(tmp_path / "m", changed(spec=TINY.to_dict() | changes))
+    assert text.startswith("not a complete model file (")
+    assert problem in text
 
 
 @pytest.mark.parametrize("name", sorted(make().describe()))

@@ -8,7 +8,7 @@ import traceback
 
 import typer
 
-from resnets.cli import describe, evaluate, models, predict, resume, train
+from resnets.cli import convert, describe, evaluate, models, predict, resume, train
 from resnets.errors import UserError
 from resnets.version import VERSION
 
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (train, resume, evaluate, predict, models, describe):
+for verb in (train, resume, evaluate, predict, convert, models, describe):
     app.command(verb.__name__.rpartition(".")[2])(verb.command)
 
 
@@ -45,6 +45,9 @@ def main() -> None:
     # Torch's threads wait for each other by spinning, for milliseconds unless told otherwise before
     # it is loaded: beside any busy program a step then takes ten times as long (docs/log.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    os.environ.setdefault(
+        "TF_CPP_MIN_LOG_LEVEL", "3"
+    )  # or `convert --to keras` is drowned in notes
     try:
         app()
     except UserError as error:

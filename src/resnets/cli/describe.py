@@ -2,73 +2,156 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from resnets.cli.options import Force, Json, check_output, json_path, write_json
+from resnets.plan import activations, macs
 from resnets.spec import ResNetSpec
 from resnets.zoo import ZOO, get_spec
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def command(
     model: Annotated[str, typer.Argument(help="A row of `resnets models`, or a model file.")],
     size: Annotated[int | None, typer.Option(min=1, help="Side of the input, pixels.")] = None,
+    diagram: Annotated[Path | None, typer.Option(help="Draw the network, as an SVG file.")] = None,
     json: Json = None,
     force: Force = False,
 ) -> None:
-    """Describe an architecture or a model file: counts, shapes, sources, and what it holds."""
-    check_output(json_path(json), force)
-    extra: dict[str, Any]
+    """Describe an architecture or a model file: counts, stages, sources, and what it holds."""
+    for output in (json_path(json), diagram):
+        check_output(output, force)
+    values: dict[str, Any] = {}
     if model not in ZOO and (Path(model).exists() or Path(model).suffix == ".safetensors"):
         from resnets.weights import model_file
 
         loaded = model_file.load(model)
-        spec, extra = loaded.spec, loaded.describe()
-        extra["data"].pop("seen", None)  # digests of photos, which say nothing to people
+        spec, held = loaded.spec, loaded.describe()
+        held["data"].pop("seen", None)  # digests of photos, which say nothing to people
+        held.pop("spec")
+        values["file"] = held
     else:
-        spec = get_spec(model)
-        extra = {"published": [vars(figure) for figure in ZOO[model].published]}
-    values = _architecture(spec, size or spec.image_size) | extra
+        spec, row = get_spec(model), ZOO[model]
+        values |= {"about": row.about, "flaws": list(row.flaws)}
+        values["published"] = [asdict(figure) for figure in row.published]
+    size = size or spec.image_size
+    values = {**_architecture(spec, size), **values, "spec": spec.to_dict()}
     if json:
         write_json(values, json)
+    if diagram:
+        from resnets.diagram import draw
+        from resnets.files import atomic
+
+        with atomic(diagram) as temporary:
+            temporary.write_text(draw(spec, size), encoding="utf-8")
     if json != "-":
         _print(values)
 
 
 def _architecture(spec: ResNetSpec, size: int) -> dict[str, Any]:
+    shapes = spec.feature_shapes(size)
+    reaches = spec.plan.reaches()
+    depths = dict(zip([stage.name for stage in spec.stages()], spec.depths, strict=True))
+    stages = []
+    for name, layers in spec.plan.parts((size, size)):
+        field, stride = reaches.get(name, (None, None))
+        stages.append(
+            {
+                "name": name,
+                "blocks": depths.get(name),
+                "shape": list(shapes.get(name, (spec.num_classes or spec.num_features,))),
+                "params": sum(layer.params for layer, _ in layers),
+                "macs": macs(layers),
+                "activations": activations(layers),
+                "stride": stride,
+                "receptive_field": field,
+            }
+        )
     return {
         "name": spec.name,
         "depth": spec.depth,
-        "parameters": spec.params(),
-        "multiply-adds": spec.macs(size),
+        "params": spec.params(),
+        "macs": spec.macs(size),
+        "activations": spec.activations(size),
         "input": [spec.in_channels, size, size],
-        "shapes": {name: list(shape) for name, shape in spec.feature_shapes(size).items()},
-        "spec": spec.to_dict(),
+        "stages": stages,
     }
 
 
 def _print(values: dict[str, Any]) -> None:
     from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(f"[bold]{values['name']}[/bold]", values.get("about", ""))
+    for flaw in values.get("flaws", ()):
+        console.print(f"  flaw: {flaw}", markup=False)
+    megabytes = values["activations"] * 4 / 2**20
+    console.print(
+        f"{values['depth']} layers, {values['params']:,} parameters, {values['macs']:,} "
+        f"multiply-adds at {values['input'][-1]} px; the convolutions put out "
+        f"{values['activations']:,} values for a photo ({megabytes:.1f} MiB in float32)\n",
+        markup=False,
+    )
+    console.print(_stages(values["stages"]))
+    published = [_published(figure) for figure in values.get("published", ())]
+    for title, rows in (
+        ("published", published),
+        ("file", _flat(values.get("file", {}))),
+        ("spec", _flat(values["spec"])),
+    ):
+        if rows:
+            console.print(f"\n[bold]{title}[/bold]")
+            console.print(_pairs(rows))
+
+
+def _stages(rows: list[dict[str, Any]]) -> Table:
     from rich.table import Table
 
-    table = Table(box=None, show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    for name, value in _flat(values):
+    table = Table("", box=None, header_style="bold")
+    for title in ("blocks", "C × H × W", "parameters", "MACs", "stride", "sees"):
+        table.add_column(title, justify="right")
+    for row in rows:
+        field = row["receptive_field"]
+        table.add_row(
+            row["name"],
+            "" if row["blocks"] is None else str(row["blocks"]),
+            " × ".join(map(str, row["shape"])),
+            f"{row['params']:,}",
+            f"{row['macs']:,}",
+            "" if row["stride"] is None else str(row["stride"]),
+            "" if field is None else f"{field} px",
+        )
+    return table
+
+
+def _pairs(rows: list[tuple[str, str]]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    for name, value in rows:
         table.add_row(name, value)
-    Console(highlight=False).print(table)
+    return table
+
+
+def _published(figure: dict[str, Any]) -> tuple[str, str]:
+    value = f"{figure['value']:,.12g}" + (" %" if figure["kind"] in ("top1", "error") else "")
+    size = f" at {figure['size']} px" if figure["size"] else ""
+    note = f", {figure['note']}" if figure["note"] else ""
+    return figure["kind"], f"{value}{size}{note} ({figure['source']})"
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     rows = []
     for key, value in values.items():
         name = prefix + key
-        if name == "published":
-            rows += [
-                (f"published {f['kind']}", f"{f['value']:,.12g} ({f['source']})") for f in value
-            ]
-        elif isinstance(value, dict):
+        if isinstance(value, dict):
             rows += _flat(value, f"{name}.")
         else:
             rows.append((name, _plain(value)))

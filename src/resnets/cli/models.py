@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -10,9 +11,13 @@ from resnets.cli.options import Force, Json, check_output, json_path, write_json
 from resnets.errors import UserError, did_you_mean
 from resnets.zoo import ZOO, list_models
 
+TITLES = ("model", "depth", "parameters", "GMACs", "at")
+
 
 def command(
-    pattern: Annotated[str, typer.Argument(help="A pattern such as 'resnet*_v2'.")] = "*",
+    pattern: Annotated[
+        str, typer.Argument(metavar="[FILTER]", help="Part of a name, or 'resnet*_v2'.")
+    ] = "*",
     json: Json = None,
     force: Force = False,
 ) -> None:
@@ -29,25 +34,44 @@ def command(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("model", "depth", "parameters", "GMACs", "at", "", box=None, header_style="bold")
-    for column in table.columns[1:5]:
-        column.justify = "right"
-    for row in rows:
-        size = f"{row['image_size']} px"
-        gmacs = f"{row['macs'] / 1e9:.3f}"
-        table.add_row(
-            row["name"], str(row["depth"]), f"{row['params']:,}", gmacs, size, row["about"]
+    cells = [
+        (
+            row["name"],
+            str(row["depth"]),
+            f"{row['params']:,}",
+            f"{row['macs'] / 1e9:.3f}",
+            f"{row['image_size']} px",
         )
+        for row in rows
+    ]
+    table = Table(box=None, header_style="bold")
+    for title, column in zip(TITLES, zip(*cells, strict=True), strict=True):
+        # Widths of their own, as a long description would be given the room of the numbers.
+        width = max(map(len, (title, *column)))
+        table.add_column(
+            title,
+            justify="left" if title == "model" else "right",
+            no_wrap=True,
+            min_width=width,
+        )
+    table.add_column("", no_wrap=True, overflow="ellipsis")
+    for row, values in zip(rows, cells, strict=True):
+        table.add_row(*values, row["about"])
     Console(highlight=False).print(table)
 
 
 def _row(name: str) -> dict[str, Any]:
-    spec, about = ZOO[name].spec, ZOO[name].about
+    row = ZOO[name]
+    spec = row.spec
     return {
         "name": name,
         "depth": spec.depth,
         "params": spec.params(),
         "macs": spec.macs(),
+        "activations": spec.activations(),
         "image_size": spec.image_size,
-        "about": about,
+        "num_classes": spec.num_classes,
+        "about": row.about,
+        "flaws": list(row.flaws),
+        "published": [asdict(figure) for figure in row.published],
     }

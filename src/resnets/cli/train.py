@@ -19,7 +19,10 @@ def command(
         str | None,
         Option(help="A row of `resnets models`; by the size of the photos if not given."),
     ] = None,
-    weights: Annotated[Path | None, Option(help="A model file to start from.")] = None,
+    weights: Annotated[
+        str | None,
+        Option(help="To start from: a model file, a checkpoint, or a name: timm/resnet50.a1_in1k."),
+    ] = None,
     size: Annotated[int | None, Option(min=1, help="Side of the network's input, pixels.")] = None,
     epochs: Annotated[int | None, Option(min=1, help="Passes over the training photos.")] = None,
     batch_size: Annotated[

@@ -45,6 +45,7 @@ from resnets.errors import UserError, did_you_mean
 
 __all__ = [
     "EXTENSIONS",
+    "FITS",
     "FORMATS",
     "INTERPOLATIONS",
     "MAX_BYTES",
@@ -52,6 +53,7 @@ __all__ = [
     "DecodeError",
     "check_file",
     "decode",
+    "margin",
     "resize_crop",
 ]
 
@@ -115,12 +117,16 @@ def decode(
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
-def resize_crop(image: Pixels, resize: int, interpolation: str) -> Pixels:
-    """Scale an ``H W C`` uint8 image so that its short side is `resize`; keep the centred square.
+def resize_crop(
+    image: Pixels, resize: int, interpolation: str, fit: str = "square", size: int | None = None
+) -> Pixels:
+    """Scale an ``H W C`` uint8 image to ``resize resize C``, of which the centred `size` count.
 
-    Returns ``resize resize C`` uint8; an image of that size already comes back bit for bit.
-    Scaling is antialiased (Pillow), in one pass over the square: the same pixels as scaling the
-    whole image by that factor and then cropping, at a cost that does not grow with what is cut.
+    `fit` is one of `FITS`; an image of that size already comes back bit for bit. Scaling is
+    antialiased (Pillow).
+
+    Raises:
+        DecodeError: the scaled image would have more than `MAX_PIXELS`.
     """
     if interpolation not in INTERPOLATIONS:
         known = ", ".join(INTERPOLATIONS)
@@ -129,13 +135,44 @@ def resize_crop(image: Pixels, resize: int, interpolation: str) -> Pixels:
     height, width, channels = image.shape
     if (height, width) == (resize, resize):
         return image
-    side = min(height, width)
-    left, top = (width - side) // 2, (height - side) // 2
     picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-    scaled = picture.resize(
-        (resize, resize), INTERPOLATIONS[interpolation], (left, top, left + side, top + side)
-    )
+    scaled = FITS[fit](picture, size or resize, resize, INTERPOLATIONS[interpolation])
     return np.array(scaled).reshape(resize, resize, channels)
+
+
+def margin(size: int, resize: int) -> int:
+    """Return where `size` centred pixels of `resize` begin; a half is rounded as torchvision does,
+    to the even number."""
+    return round((resize - size) / 2)
+
+
+def _square(picture: Image.Image, size: int, resize: int, how: Resampling) -> Image.Image:
+    """Scale the centred square: the cost does not grow with what is cut off."""
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    return picture.resize((resize, resize), how, (left, top, left + side, top + side))
+
+
+def _short(picture: Image.Image, size: int, resize: int, how: Resampling) -> Image.Image:
+    """Scale the whole photo by its short side, then crop: torchvision's and timm's evaluation.
+
+    The long side is rounded down, which scales it a little less: not the same pixels as a square's.
+    """
+    short = min(picture.size)
+    width, height = (resize * side // short for side in picture.size)
+    _check_pixels(width * height)
+    scaled = picture.resize((width, height), how)
+    left, top = (margin(size, side) - margin(size, resize) for side in (width, height))
+    return scaled.crop((left, top, left + resize, top + resize))
+
+
+def _stretch(picture: Image.Image, size: int, resize: int, how: Resampling) -> Image.Image:
+    """Scale both sides alike, whatever the shape: Keras' ``load_img(target_size=…)``."""
+    return picture.resize((resize, resize), how)
+
+
+Resampling = Image.Resampling
+FITS: Final = {"square": _square, "short": _short, "stretch": _stretch}
 
 
 def check_file(path: Path) -> None:

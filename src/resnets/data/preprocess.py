@@ -8,7 +8,7 @@ steps, described by the same stored values: `prepare` (decode, scale, crop; uint
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -18,20 +18,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resnets.data.images import INTERPOLATIONS, decode, resize_crop
+from resnets.data.images import FITS, INTERPOLATIONS, decode, margin, resize_crop
 
 STATISTICS = {  # mean and standard deviation of ImageNet's pixels, in units of the full range
     3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     1: ((0.449,), (0.226,)),
 }
+ORDERS: Mapping[str, Callable[[Tensor], Tensor]] = {"RGB": lambda x: x, "BGR": lambda x: x.flip(-1)}
 
 
 @dataclass(frozen=True)
 class Preprocess:
     """How photos become inputs; stored in the model file.
 
-    The short side is scaled to `resize` pixels, the centred square of that side is kept, and of it
-    the centred `size` × `size` pixels; then (pixel / 255 - mean) / std for each channel.
+    The photo is scaled to `resize` pixels as `fit` says, and the centred `size` × `size` pixels are
+    kept; then (pixel / 255 - mean) / std for each channel. `fit` is ``square`` (the centred square
+    is scaled), ``short`` (the photo is scaled by its short side and then cropped, as torchvision,
+    timm and transformers evaluate) or ``stretch`` (both sides are scaled, as Keras loads photos).
+    `order` is that of the channels, ``RGB`` or ``BGR``; mean and std have the same one.
 
     Raises:
       ValueError: a field is out of range; the message names it.
@@ -44,6 +48,8 @@ class Preprocess:
     mean: tuple[float, ...] = STATISTICS[3][0]
     std: tuple[float, ...] = STATISTICS[3][1]
     background: tuple[int, int, int] = (255, 255, 255)
+    fit: str = "square"
+    order: str = "RGB"
 
     def __post_init__(self) -> None:
         if {type(self.size), type(self.resize)} != {int}:
@@ -52,9 +58,16 @@ class Preprocess:
             raise ValueError(f"size={self.size}, resize={self.resize}: 1 ≤ size ≤ resize ≤ 8192")
         if self.resize > 2 * self.size + 64:
             raise ValueError(f"size={self.size}, resize={self.resize}: resize ≤ 2 × size + 64")
-        if self.interpolation not in INTERPOLATIONS:
-            known = ", ".join(INTERPOLATIONS)
-            raise ValueError(f"interpolation={self.interpolation!r} is not one of: {known}")
+        choices: Mapping[str, Iterable[str]] = {
+            "interpolation": INTERPOLATIONS,
+            "fit": FITS,
+            "order": ORDERS,
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in tuple(known):
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is not one of: {', '.join(known)}"
+                )
         if self.channels not in STATISTICS:
             raise ValueError(f"channels={self.channels}: photos are read with 1 or 3")
         if not len(self.mean) == len(self.std) == self.channels:
@@ -89,12 +102,12 @@ class Preprocess:
     def prepare(self, source: Path | bytes | NDArray[Any]) -> NDArray[np.uint8]:
         """Decode one photo to ``resize resize C`` (uint8). Raises DecodeError with the reason."""
         image = decode(source, self.channels, self.background)
-        return resize_crop(image, self.resize, self.interpolation)
+        return resize_crop(image, self.resize, self.interpolation, self.fit, self.size)
 
     def center(self, images: Tensor) -> Tensor:
         """Cut the centred ``N size size C``; photos of that size already pass unchanged."""
-        margin = (images.shape[1] - self.size) // 2
-        return images[:, margin : margin + self.size, margin : margin + self.size]
+        start = margin(self.size, images.shape[1])
+        return images[:, start : start + self.size, start : start + self.size]
 
     def normalize(self, images: Tensor) -> Tensor:
         """Turn pixels ``N H W C`` (uint8, or float in 0…255) into the network's ``N C H W``.
@@ -103,4 +116,5 @@ class Preprocess:
         """
         scale = 1 / (255 * torch.tensor(self.std, dtype=torch.float32, device=images.device))
         shift = torch.tensor(self.mean, dtype=torch.float32, device=images.device) * 255
-        return ((images.float() - shift) * scale).permute(0, 3, 1, 2)
+        pixels = ORDERS[self.order](images.float())
+        return ((pixels - shift) * scale).permute(0, 3, 1, 2)

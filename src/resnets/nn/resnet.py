@@ -9,8 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from resnets.nn.blocks import build_block, conv
+from resnets.nn.blocks import build_stage
+from resnets.nn.layers import build_chain
+from resnets.plan import Chain
 from resnets.spec import ResNetSpec
+
+STEM = ("conv1", "bn1", "act1", "maxpool")
+TOP = ("bn", "act")
+HEAD = ("global_pool", "fc", "features")
+"""Modules that every network has under these names; the identity where a spec has no such layer."""
 
 
 def _plainly(stage: nn.Module, x: Tensor) -> Tensor:
@@ -58,19 +65,14 @@ class ResNet(nn.Module):
         self.spec = spec
         self.num_classes = spec.num_classes
         self.num_features = spec.num_features
-        self.conv1 = conv(spec.stem_conv)
-        self.bn1 = nn.BatchNorm2d(spec.stem.width)
-        self.act1 = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if spec.stem.pool else nn.Identity()
+        self.conv1, self.bn1, self.act1, self.maxpool = _modules(STEM, spec.plan.stem)
         self.stages: tuple[str, ...] = ()
         for stage in spec.stages():
-            self.add_module(stage.name, nn.Sequential(*map(build_block, stage.blocks)))
+            self.add_module(stage.name, build_stage(stage))
             self.stages += (stage.name,)
-        v2 = spec.order == "pre"
-        self.bn = nn.BatchNorm2d(spec.num_features) if v2 else nn.Identity()
-        self.act = nn.ReLU(inplace=True) if v2 else nn.Identity()
-        self.global_pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1))
-        self.fc = _classifier(spec.num_features, spec.num_classes)
+        self.bn, self.act = _modules(TOP, spec.plan.top)
+        self.global_pool, self.fc, self.features = _modules(HEAD, spec.plan.head)
+        self.output_stride = max(stride for _, stride in spec.plan.reaches().values())
         self._run: Callable[[nn.Module, Tensor], Tensor] = _plainly
         initialize(self)
 
@@ -99,7 +101,7 @@ class ResNet(nn.Module):
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Return logits ``N classes`` of a feature map, or the pooled features ``N features``."""
         pooled = self.global_pool(x)
-        return pooled if pre_logits else self.fc(pooled)  # type: ignore[no-any-return]
+        return pooled if pre_logits else self.features(self.fc(pooled))  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
@@ -112,17 +114,18 @@ class ResNet(nn.Module):
 
         The module is the one in `named_modules` that puts the map out.
         """
-        stride = self.spec.stem.stride * (2 if self.spec.stem.pool else 1)
-        rows: list[dict[str, int | str]] = [
-            {"num_chs": self.spec.stem.width, "reduction": stride, "module": "maxpool"}
+        modules = {"stem": "maxpool"} | {name: name for name in self.stages}
+        if self.spec.plan.top:
+            modules[self.stages[-1]] = list(self.spec.plan.top)[-1]
+        channels = {name: shape[0] for name, shape in self.spec.feature_shapes().items()}
+        return [
+            {
+                "num_chs": channels[name],
+                "reduction": min(stride, self.output_stride),
+                "module": modules[name],
+            }
+            for name, (_, stride) in self.spec.plan.reaches().items()
         ]
-        for stage in self.spec.stages():
-            for block in stage.blocks:
-                stride *= block.stride
-            rows.append({"num_chs": stage.outputs, "reduction": stride, "module": stage.name})
-        if self.spec.order == "pre":
-            rows[-1]["module"] = "act"
-        return rows
 
     def get_classifier(self) -> nn.Module:
         return self.fc
@@ -132,29 +135,44 @@ class ResNet(nn.Module):
         self.spec = self.spec.replace(num_classes=num_classes)
         self.num_classes = num_classes
         old = next(self.parameters())
-        self.fc = _classifier(self.num_features, num_classes).to(old.device, old.dtype)
+        for name, module in zip(HEAD, _modules(HEAD, self.spec.plan.head), strict=True):
+            initialize(module)
+            setattr(self, name, module.to(old.device, old.dtype).train(self.training))
+
+    def parameter_stages(self) -> list[list[nn.Parameter]]:
+        """Return the parameters in groups from the photo to the answer: stem, stages, head.
+
+        The norm after the last stage belongs to the head.
+        """
+        named = dict(self.named_parameters())
+        groups: dict[str, list[nn.Parameter]] = {"stem": []}
+        groups |= {name: [] for name in (*self.stages, "head")}
+        for name, parameter in named.items():
+            first = name.partition(".")[0]
+            group = first if first in groups else "stem" if first in STEM else "head"
+            groups[group].append(parameter)
+        return list(groups.values())
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory: recompute each stage in the backward pass."""
         self._run = _recomputed if enable else _plainly
 
 
-def _classifier(features: int, classes: int) -> nn.Module:
-    if classes == 0:
-        return nn.Identity()
-    linear = nn.Linear(features, classes)
-    nn.init.zeros_(linear.bias)
-    return linear
+def _modules(names: tuple[str, ...], chain: Chain) -> list[nn.Module]:
+    """Return the modules of a chain under `names`, identities where it has none."""
+    modules = build_chain(chain)
+    return [modules.get(name, nn.Identity()) for name in names]
 
 
 def initialize(net: nn.Module) -> None:
-    """Initialise as the papers do: normal with variance 2 / fan-out, γ = 1, β = 0.
+    """Initialise as the papers do: normal with variance 2 / fan-out, γ = 1, β = 0, no biases.
 
-    He et al. 2015, "Delving Deep into Rectifiers", arXiv:1502.01852, equation 14.
+    He et al. 2015, "Delving Deep into Rectifiers", arXiv:1502.01852, equation 14. The classifier
+    keeps torch's uniform weights.
     """
     for module in net.modules():
-        if isinstance(module, nn.Conv2d):
+        # On the meta device there is nothing to draw, and to try it loads torch's compiler: 1 s.
+        if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.ones_(module.weight)
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)

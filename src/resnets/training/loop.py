@@ -24,11 +24,12 @@ from resnets.data.loader import prefetch
 from resnets.data.plan import Plan
 from resnets.data.transforms import mix
 from resnets.errors import UserError
+from resnets.nn import ResNet
 from resnets.training import checkpoint
 from resnets.training.inference import score_split
 from resnets.training.interrupt import Interrupt
 from resnets.training.machine import Machine
-from resnets.training.optim import Ema, build_optimizer, learning_rate
+from resnets.training.optim import Ema, build_optimizer, learning_rate, set_learning
 from resnets.training.recipe import Recipe
 from resnets.training.task import Task
 
@@ -76,7 +77,7 @@ class Trainer:
 
     def __init__(
         self,
-        net: nn.Module,
+        net: ResNet,
         task: Task,
         recipe: Recipe,
         train: ImageCache,
@@ -136,7 +137,7 @@ class Trainer:
         progress, plan = self.progress, self.plan
         steps = range(progress.step, plan.steps)
         batches = prefetch(self._batch, steps, self.workers)
-        self.net.train()
+        set_learning(self.net, self.recipe, progress.epoch)
         clock = time.perf_counter()
         for step, (samples, photos) in zip(steps, batches, strict=True):
             if len(samples):
@@ -180,8 +181,9 @@ class Trainer:
         recipe, parameters = self.recipe, list(self.net.parameters())
         if recipe.clip_norm:
             torch.nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)
+        rate = learning_rate(recipe, self._steps_done, self.plan.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, self._steps_done, self.plan.steps)
+            group["lr"] = rate * group["scale"]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema:

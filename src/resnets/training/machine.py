@@ -7,13 +7,14 @@ import platform
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import nn
 
 from resnets.errors import UserError
 
+Net = TypeVar("Net", bound=nn.Module)
 PRECISIONS = ("auto", "fp32", "bf16")
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 
@@ -54,9 +55,9 @@ class Machine:
         kind = torch.device(self.device).type
         return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16")
 
-    def place(self, net: nn.Module) -> nn.Module:
+    def place(self, net: Net) -> Net:
         """Move a network to the device, channels-last, as prepared photos are."""
-        placed: nn.Module = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        placed: Net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return placed
 
     def describe(self) -> dict[str, str]:

@@ -8,21 +8,31 @@ import math
 import torch
 from torch import Tensor, nn
 
+from resnets.nn import ResNet
 from resnets.training.recipe import Recipe
 
 
-def parameter_groups(net: nn.Module, recipe: Recipe) -> list[dict[str, object]]:
+def parameter_groups(net: ResNet, recipe: Recipe) -> list[dict[str, object]]:
     """Split the parameters: matrices and kernels decay, norms and biases only if the recipe says.
 
-    He et al. 2018, "Bag of Tricks", arXiv:1812.01187, section 3.1.
+    He et al. 2018, "Bag of Tricks", arXiv:1812.01187, section 3.1. Where rates differ by depth,
+    each stage has groups of its own; a group's `scale` is its part of the rate.
     """
-    decayed = [p for p in net.parameters() if p.ndim > 1 or recipe.decay_norms]
-    others = [p for p in net.parameters() if not (p.ndim > 1 or recipe.decay_norms)]
-    groups: list[dict[str, object]] = [{"params": decayed, "weight_decay": recipe.weight_decay}]
-    return groups + ([{"params": others, "weight_decay": 0.0}] if others else [])
+    stages = net.parameter_stages()
+    if recipe.layer_decay == 1:
+        stages = [[p for stage in stages for p in stage]]
+    groups: list[dict[str, object]] = []
+    for distance, parameters in enumerate(reversed(stages)):
+        scale = recipe.layer_decay**distance
+        decayed = [p for p in parameters if p.ndim > 1 or recipe.decay_norms]
+        others = [p for p in parameters if not (p.ndim > 1 or recipe.decay_norms)]
+        for params, decay in ((decayed, recipe.weight_decay), (others, 0.0)):
+            if params:
+                groups.append({"params": params, "weight_decay": decay, "scale": scale})
+    return groups
 
 
-def build_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def build_optimizer(net: ResNet, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the optimiser of a recipe, in torch's fused form: one pass over the weights a step."""
     groups, momentum = parameter_groups(net, recipe), recipe.momentum
     if recipe.optimizer == "adamw":
@@ -43,6 +53,20 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
         return float(recipe.lr * recipe.gamma**passed)
     progress = (step - warmup) / max(total - warmup, 1)
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def set_learning(net: ResNet, recipe: Recipe, epoch: int) -> None:
+    """Set what learns in an epoch: a pure function of it, so that a resume needs no history."""
+    head_only = epoch < recipe.head_epochs
+    *trunk, _ = net.parameter_stages()
+    for parameters in trunk:
+        for parameter in parameters:
+            parameter.requires_grad_(not head_only)
+    net.train()
+    if head_only or recipe.bn == "fixed":
+        for module in net.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
 
 
 class Ema:

@@ -43,6 +43,11 @@ class Recipe:
       accumulate: micro-batches per step (the batch is dealt out, statistics are per part).
       patience: epochs without a better validation score until training stops; 0 for never.
       zero_init: start each residual block as the identity.
+      head_epochs: epochs at the start in which only the classifier learns, and the rest of the
+        network is as in evaluation.
+      layer_decay: factor of the rate for every stage further from the classifier.
+      bn: ``train`` (norms use and collect each batch's statistics) or ``fixed`` (they use those
+        that the weights came with; γ and β learn).
       crop: ``none``, ``pad`` (by `pad` pixels) or ``resized`` (at least `crop_scale` of the area).
       flip, rotate, jitter, erase: mirror; degrees; strength of colour changes; chance of erasing.
 
@@ -72,6 +77,9 @@ class Recipe:
     accumulate: int = 1
     patience: int = 0
     zero_init: bool = False
+    head_epochs: int = 0
+    layer_decay: float = 1.0
+    bn: str = "train"
     crop: str = "pad"
     pad: int = 4
     crop_scale: float = 0.35
@@ -137,6 +145,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "schedule": ("cosine", "step"),
     "class_weights": ("none", "balanced"),
     "crop": ("none", "pad", "resized"),
+    "bn": ("train", "fixed"),
 }
 RANGES: Mapping[str, tuple[float, float]] = {
     "epochs": (1, 100_000),
@@ -153,6 +162,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "clip_norm": (0, 1e6),
     "accumulate": (1, 10_000),
     "patience": (0, 100_000),
+    "head_epochs": (0, 100_000),
+    "layer_decay": (0.001, 1),
     "pad": (0, 512),
     "crop_scale": (0.01, 1),
     "rotate": (0, 180),
@@ -256,7 +267,24 @@ def tiny_photos() -> Recipe:
     )
 
 
+def finetune() -> Recipe:
+    """From weights that were trained on other photos: the classifier first, then all of it, slower
+    towards the stem, whose edges and colours change least from one task to the next (Yosinski et
+    al. 2014, arXiv:1411.1792)."""
+    return dataclasses.replace(
+        small(),
+        name="finetune",
+        epochs=20,
+        lr=0.01,
+        warmup_epochs=1.0,
+        weight_decay=1e-4,
+        head_epochs=2,
+        layer_decay=0.7,
+    )
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
+    "finetune": finetune,
     "tiny-photos": tiny_photos,
     "small": small,
     "medium": medium,

@@ -1,16 +1,23 @@
-"""`create_model`: a network from the zoo, a spec or a model file."""
+"""`create_model`: a network from the zoo or a spec, with anyone's weights."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
+from resnets.console import Console
 from resnets.errors import UserError
 from resnets.nn import ResNet
 from resnets.spec import ResNetSpec
-from resnets.weights import model_file
+from resnets.weights import hub
+from resnets.weights.adapt import adapt
+from resnets.weights.convert import fit, is_model_file
+from resnets.weights.maps import recognise, to_ours
+from resnets.weights.model_file import load
+from resnets.weights.readers import read
 from resnets.zoo import get_spec
 
 
@@ -25,10 +32,13 @@ def create_model(
 
     Args:
       model: a name of the zoo (`resnets.list_models()`) or a spec.
-      num_classes: outputs, instead of the spec's; 0 leaves the classifier out.
-      in_channels: channels of the input, instead of the spec's.
-      weights: a model file, or a state dict with torchvision's names; else the papers' random
-        initialisation.
+      num_classes: outputs, instead of the spec's or the weights' own; 0 leaves the classifier out.
+      in_channels: channels of the input, instead of the spec's or the weights' own.
+      weights: a model file, another project's checkpoint, a published name such as
+        ``timm/resnet50.a1_in1k`` or ``torchvision/resnet50.v2`` (these are fetched), or a state
+        dict in any dialect; else the papers' random initialisation. Other numbers of classes or
+        channels than theirs are adapted to by stated rules (`resnets.weights.adapt`), and said on
+        standard error.
 
     Returns:
       The network, in training mode; it takes ``N C H W`` and returns ``N num_classes``.
@@ -38,33 +48,45 @@ def create_model(
         shape is listed).
     """
     spec = get_spec(model) if isinstance(model, str) else model
-    changes = {"num_classes": num_classes, "in_channels": in_channels}
-    net = ResNet(spec.replace(**{k: v for k, v in changes.items() if v is not None}))
-    if isinstance(weights, Mapping):
-        _load(net, weights)
-    elif weights is not None:
-        loaded = model_file.load(weights)
-        # Names and shapes do not tell a plain net from a residual one, nor where a stride is.
-        if not net.spec.shares_weights_with(loaded.spec):
-            raise UserError(f"{weights}: weights of {loaded.spec.name} do not fit {net.spec.name}")
-        _load(net, loaded.weights)
-    return net
-
-
-def _load(net: ResNet, state: Mapping[str, Tensor]) -> None:
-    own = net.state_dict()
-    problems = {
-        "missing": [name for name in own if name not in state],
-        "extra": [name for name in state if name not in own],
-        "of another shape": [
-            f"{name} {list(state[name].shape)} for {list(own[name].shape)}"
-            for name in own
-            if name in state and state[name].shape != own[name].shape
-        ],
-    }
+    if weights is None:
+        changes = {"num_classes": num_classes, "in_channels": in_channels}
+        return ResNet(spec.replace(**{k: v for k, v in changes.items() if v is not None}))
+    console = Console()
+    own, state = _read(spec, weights, console)
+    spec, state = adapt(state, own, num_classes, in_channels, console.say)
+    with torch.device("meta"):
+        net = ResNet(spec)
     # Weights from before torch 0.4.1 carry no batch counts, and nothing here reads them.
-    problems["missing"] = [n for n in problems["missing"] if "num_batches_tracked" not in n]
-    listed = [f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names]
-    if listed:
-        raise UserError(f"weights do not fit {net.spec.name}: {'; '.join(listed)}")
-    net.load_state_dict(dict(state), strict=False)
+    counters = {name: torch.zeros((), dtype=torch.int64) for name in _counters(net)}
+    net.load_state_dict({**counters, **state}, assign=True)
+    return net.requires_grad_(True)
+
+
+def _read(
+    spec: ResNetSpec, weights: str | Path | Mapping[str, Tensor], console: Console
+) -> tuple[ResNetSpec, dict[str, Tensor]]:
+    """Return weights in our names, and the spec with the classes and channels that they have."""
+    if isinstance(weights, Mapping):
+        match = recognise(weights, "the state dict", [spec])
+        state = to_ours(match.dialect, match.spec, weights, "the state dict")
+        return match.spec, {name: _own(value) for name, value in state.items()}
+    path = hub.fetch(weights, console.say).path if hub.is_name(weights) else Path(weights)
+    if not is_model_file(path):
+        match, state = fit(read(path), [spec])
+        return match.spec, {name: _own(value) for name, value in state.items()}
+    loaded = load(path)
+    own = spec.replace(num_classes=loaded.spec.num_classes, in_channels=loaded.spec.in_channels)
+    # Names and shapes do not tell a plain net from a residual one, nor where a stride is.
+    if not own.shares_weights_with(loaded.spec):
+        raise UserError(f"{weights}: weights of {loaded.spec.name} do not fit {spec.name}")
+    return own, {name: _own(value) for name, value in loaded.weights.items()}
+
+
+def _own(value: Tensor) -> Tensor:
+    """Return a copy, in torch's default precision if it is a floating-point one."""
+    value = value.detach().clone()
+    return value.to(torch.get_default_dtype()) if value.is_floating_point() else value
+
+
+def _counters(net: ResNet) -> list[str]:
+    return [name for name in net.state_dict() if name.endswith("num_batches_tracked")]

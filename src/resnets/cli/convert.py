@@ -1,0 +1,80 @@
+"""``resnets convert``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Option
+
+from resnets.cli.options import Force, check_output
+from resnets.errors import UserError
+
+
+def command(
+    source: Annotated[
+        str, typer.Argument(metavar="SRC", help="A checkpoint, a model file or a published name.")
+    ],
+    target: Annotated[
+        Path, typer.Argument(metavar="DST", help="A model file (.safetensors), or what --to asks.")
+    ],
+    to: Annotated[
+        str | None,
+        Option(help="torchvision, timm, transformers or keras; a model file if not given."),
+    ] = None,
+    arch: Annotated[
+        str | None, Option(help="A row of `resnets models`; recognised if not given.")
+    ] = None,
+    classes: Annotated[
+        Path | None, Option(help="A text file with the name of a class on each line.")
+    ] = None,
+    preprocess: Annotated[
+        str | None,
+        Option(help="Whose way to read photos: torchvision, timm, keras, cifar, bytes …"),
+    ] = None,
+    num_classes: Annotated[
+        int | None, Option(min=1, help="Outputs of a fresh classifier in place of its own.")
+    ] = None,
+    in_channels: Annotated[
+        int | None, Option(min=1, help="Channels that the stem is changed to read: 1 for grey.")
+    ] = None,
+    licence: Annotated[str | None, Option(help="Of the weights, for the model file.")] = None,
+    force: Force = False,
+) -> None:
+    """Turn another project's weights into a model file, or a model file into another's."""
+    if not target.is_dir():
+        check_output(target, force)
+    elif not force:
+        raise UserError(f"{target} exists: choose another name, or --force to overwrite it")
+    if to is None and target.suffix != ".safetensors":
+        raise UserError(f"{target}: a model file ends in .safetensors; --to for another project's")
+    from resnets.console import Console
+    from resnets.weights import model_file
+    from resnets.weights.convert import open_model
+    from resnets.weights.export import export
+
+    console = Console()
+    model = open_model(
+        source,
+        arch=arch,
+        classes=None if classes is None else _lines(classes),
+        preprocess=preprocess,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        licence=licence,
+        say=console.say,
+    )
+    if to is None:
+        model_file.save(model, target)
+    else:
+        export(model, to, target)
+    console.say(f"wrote    {target}")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--classes {path}: {error}") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]

@@ -1,0 +1,159 @@
+"""A network as a drawing: its stages in a row, and each kind of block with its shortcut (SVG)."""
+
+from __future__ import annotations
+
+from html import escape
+
+from resnets.layers import Act, Conv, Flatten, Gate, Layer, Linear, Norm, Pad, Pool
+from resnets.plan import BlockPlan, Chain
+from resnets.spec import ResNetSpec
+
+BOX, GAP, COLUMN, MARGIN = (150, 22), 10, 340, 24
+COLOURS = {
+    Conv: "#4477aa",
+    Linear: "#4477aa",
+    Norm: "#888888",
+    Act: "#228833",
+    Pool: "#aa7700",
+    Flatten: "#aa7700",
+    Pad: "#aa7700",
+    Gate: "#aa3377",
+}
+STYLE = """
+svg { background: #fff; color: #222; font: 12px system-ui, sans-serif }
+text { fill: currentColor } .box { fill: none; stroke-width: 1.5 } .small { font-size: 11px }
+.title { font-size: 15px; font-weight: 600 } .line { fill: none; stroke: currentColor }
+@media (prefers-color-scheme: dark) { svg { background: #181818; color: #ddd } }
+"""
+
+
+def draw(spec: ResNetSpec, size: int) -> str:
+    """Return the drawing of a spec for photos of `size` pixels, as an SVG document."""
+    top, height = _stages(spec, size)
+    parts, bottom = [top], height
+    for column, (title, block) in enumerate(_kinds(spec)):
+        drawn, end = _block(title, block, MARGIN + column % 3 * COLUMN, height)
+        parts.append(drawn)
+        bottom = max(bottom, end)
+        if column % 3 == 2:
+            height = bottom
+    width = max(2 * MARGIN + 3 * COLUMN, 2 * MARGIN + (len(spec.depths) + 3) * 165)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {bottom + MARGIN}" '
+        f'width="{width}" height="{bottom + MARGIN}" role="img">\n'
+        f"<title>{escape(spec.name)}</title><style>{STYLE}</style>\n"
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
+        'markerHeight="7" orient="auto"><path d="M0 0 8 4 0 8z" fill="currentColor"/></marker>'
+        "</defs>\n" + "\n".join(parts) + "\n</svg>\n"
+    )
+
+
+def _stages(spec: ResNetSpec, size: int) -> tuple[str, int]:
+    shapes = spec.feature_shapes(size)
+    boxes = [("photo", f"{spec.in_channels} × {size} × {size}", "")]
+    for name, (channels, height, width) in shapes.items():
+        depth = dict(zip([s.name for s in spec.stages()], spec.depths, strict=True)).get(name)
+        count = "" if depth is None else f"{depth} block{'s' * (depth != 1)}"
+        boxes.append((name, f"{channels} × {height} × {width}", count))
+    head = f"{spec.num_classes} classes" if spec.num_classes else f"{spec.num_features} features"
+    boxes.append(("head", head, f"{spec.head.pool} pooling" if spec.head.pool != "all" else ""))
+    facts = f"{spec.params():,} parameters, {spec.macs(size):,} multiply-adds"
+    parts = [
+        _text(MARGIN, 30, spec.name, "title"),
+        _text(MARGIN, 50, facts, "small"),
+    ]
+    for i, (name, shape, count) in enumerate(boxes):
+        x = MARGIN + 165 * i
+        parts.append(f'<rect class="box" x="{x}" y="70" width="140" height="56" stroke="#4477aa"/>')
+        for line, (text, kind) in enumerate(((name, ""), (shape, "small"), (count, "small"))):
+            parts.append(_text(x + 8, 87 + 16 * line, text, kind))
+        if i:
+            parts.append(_arrow(f"M{x - 25} 98H{x - 3}"))
+    return "".join(parts), 150
+
+
+def _kinds(spec: ResNetSpec) -> list[tuple[str, BlockPlan]]:
+    """Return the first block of each kind: which layers it has, whatever their widths."""
+    found: dict[tuple[object, ...], tuple[str, BlockPlan]] = {}
+    for stage in spec.stages():
+        for number, block in enumerate(stage.blocks):
+            kind = (tuple(block.before), tuple(block.branch), _kind(block))
+            found.setdefault(kind, (f"{stage.name}.{number}", block))
+    return list(found.values())
+
+
+def _kind(block: BlockPlan) -> object:
+    if block.shortcut is None:
+        return None
+    strides = [max(1, layer.reach[1]) for layer in block.branch.values()]
+    return tuple(type(layer) for layer in block.shortcut.values()), max(strides) > 1
+
+
+def _block(title: str, block: BlockPlan, x: int, y: int) -> tuple[str, int]:
+    centre = x + BOX[0] // 2
+    parts = [_text(x, y + 16, f"{title}", "title")]
+    y += 30
+    drawn, y = _column(block.before, x, y)
+    fork = y
+    branch, y = _column(block.branch, x, y + GAP)
+    parts += [drawn, _arrow(f"M{centre} {fork}V{fork + GAP - 1}"), branch]
+    if block.shortcut is not None:
+        plus = y + GAP + 9
+        parts.append(f'<circle class="line" cx="{centre}" cy="{plus}" r="9"/>')
+        parts.append(f'<path class="line" d="M{centre - 5} {plus}h10M{centre} {plus - 5}v10"/>')
+        parts.append(_arrow(f"M{centre} {y}V{plus - 10}"))
+        side = x + BOX[0] + 15 + 65
+        start = fork + (plus - fork - len(block.shortcut) * (BOX[1] + GAP)) // 2
+        line = f"M{centre} {fork}H{side}V{start}" if block.shortcut else f"M{centre} {fork}H{side}"
+        parts.append(f'<path class="line" d="{line}"/>')
+        shortcut, end = _column(block.shortcut, side - 65, start, 130)
+        parts.append(shortcut)
+        begin = end if block.shortcut else fork
+        parts.append(_arrow(f"M{side} {begin}V{plus}H{centre + 10}"))
+        y = plus + 9
+    if block.after:
+        parts.append(_arrow(f"M{centre} {y}v{GAP - 1}"))
+    after, y = _column(block.after, x, y + GAP)
+    return "".join([*parts, after]), y + 2 * GAP
+
+
+def _column(chain: Chain, x: int, y: int, width: int = BOX[0]) -> tuple[str, int]:
+    """Draw layers one below the other; return the drawing and where it ends."""
+    parts = []
+    for i, layer in enumerate(chain.values()):
+        if i:
+            parts.append(_arrow(f"M{x + width // 2} {y}v{GAP - 1}"))
+            y += GAP
+        parts.append(
+            f'<rect class="box" x="{x}" y="{y}" width="{width}" height="{BOX[1]}" rx="3" '
+            f'stroke="{COLOURS[type(layer)]}"/>' + _text(x + 7, y + 15, _words(layer), "small")
+        )
+        y += BOX[1]
+    return "".join(parts), y
+
+
+def _words(layer: Layer) -> str:
+    match layer:
+        case Conv():
+            groups = f" /{layer.groups}" if layer.groups > 1 else ""
+            stride = f", stride {layer.stride}" if layer.stride > 1 else ""
+            return f"{layer.kernel}×{layer.kernel}, {layer.inputs}→{layer.outputs}{groups}{stride}"
+        case Norm():
+            return {"batch": "BatchNorm", "group": "GroupNorm"}[layer.kind]
+        case Act():
+            return {"relu": "ReLU", "prelu": "PReLU"}[layer.kind]
+        case Pool():
+            return f"{layer.kind} {layer.kernel}×{layer.kernel}, stride {layer.stride}"
+        case Pad():
+            return f"every {layer.stride}. px, +{layer.outputs - layer.inputs} zeros"
+        case Gate():
+            return {"se": "squeeze–excite", "eca": "channel attention"}[layer.kind]
+    return type(layer).__name__
+
+
+def _text(x: int, y: int, text: str, kind: str) -> str:
+    return f'<text class="{kind}" x="{x}" y="{y}">{escape(text)}</text>' if text else ""
+
+
+def _arrow(path: str) -> str:
+    return f'<path class="line" d="{path}" marker-end="url(#tip)"/>'

@@ -1,0 +1,37 @@
+"""The networks in Keras 3, built from the same specs and with the same weights as in PyTorch.
+
+They take images ``N H W C`` and return logits; TensorFlow and JAX are tested. Where Keras computes
+something else than PyTorch, it is only in training: its BatchNorm averages the biased variance of
+the batches, PyTorch's the unbiased one, which is n / (n − 1) times as large for n values a channel.
+
+Where PyTorch is to train in the same process, import this before ``keras``.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from importlib import import_module
+
+from resnets.errors import UserError
+
+__all__ = ["create_model", "from_model", "get_state", "save_model", "set_state"]
+
+
+class KerasMissing(UserError, ImportError):
+    """Keras or its backend is not installed."""
+
+
+# Triton, which PyTorch loads with its first optimiser, crashes the process if TensorFlow is in it
+# already: each brings a copy of LLVM. The other way round they get on.
+if "tensorflow" not in sys.modules:
+    with suppress(ImportError):
+        import_module("triton")
+try:
+    from resnets.keras.build import create_model
+    from resnets.keras.files import from_model, save_model
+    from resnets.keras.weights import get_state, set_state
+except ImportError as error:
+    raise KerasMissing(
+        f"resnets.keras needs Keras 3 and a backend ({error}): pip install 'resnets[keras]'"
+    ) from error

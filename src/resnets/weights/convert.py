@@ -1,0 +1,213 @@
+"""From another project's checkpoint to a `Model`: the network, its classes and its photos."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from resnets.data.preprocess import STATISTICS, Preprocess
+from resnets.errors import UserError
+from resnets.spec import ResNetSpec
+from resnets.version import VERSION
+from resnets.weights import hub, model_file, origins
+from resnets.weights.adapt import adapt
+from resnets.weights.dialects import DIALECTS
+from resnets.weights.graph import match_graph
+from resnets.weights.labels import published
+from resnets.weights.maps import Match, recognise, to_ours
+from resnets.weights.model_file import Model
+from resnets.weights.readers import Foreign, read
+from resnets.zoo import ZOO, get_spec
+
+Say = Callable[[str], None]
+
+
+def open_model(
+    source: str | Path,
+    *,
+    arch: str | None = None,
+    classes: Sequence[str] | None = None,
+    preprocess: str | None = None,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    licence: str | None = None,
+    say: Say = lambda text: None,
+) -> Model:
+    """Read a model file, or a checkpoint of another project as one.
+
+    Args:
+      source: a model file; or a checkpoint of torchvision, timm, transformers, keras.applications,
+        CIFAR's and faces' usual projects, or ONNX, as `read` takes it; or a published name such
+        as ``timm/resnet50.a1_in1k`` or ``torchvision/resnet50.v2``, which is fetched.
+      arch: the row of the zoo, where names and shapes do not tell.
+      classes: their names; ImageNet's for a thousand and CIFAR-10's for ten at 32 px if not given.
+      preprocess: whose way to read photos (`origins.ORIGINS`); the checkpoint's own if not given.
+      num_classes, in_channels: for other classes or channels, see `adapt`.
+      licence: of the weights; what their publisher says if not given.
+      say: told what was recognised and chosen.
+
+    Raises:
+      UserError: the file cannot be used; the message says why.
+    """
+    path = Path(source)
+    if hub.is_name(source):
+        fetched = hub.fetch(source, say)
+        path, licence = fetched.path, licence or fetched.licence
+    if is_model_file(path):
+        if preprocess or classes is not None:
+            raise UserError(f"{path}: a model file, which has its own classes and preprocessing")
+        model = model_file.load(path)
+        if arch not in (None, model.spec.name):
+            raise UserError(f"{path}: a model file of {model.spec.name}, not of {arch}")
+    else:
+        model = _imported(read(path), arch, classes, preprocess, say)
+    if licence is not None:
+        model = dataclasses.replace(model, licence=licence)
+    if num_classes is None and in_channels is None:
+        return model
+    spec, state = adapt(model.weights, model.spec, num_classes, in_channels, say)
+    names = model.classes
+    if num_classes not in (None, len(names)):
+        names = tuple(f"class {i}" for i in range(spec.num_classes))
+    photos = model.preprocess
+    if photos.channels != spec.in_channels:
+        photos = _for_channels(photos, spec.in_channels)
+    return dataclasses.replace(model, spec=spec, weights=state, classes=names, preprocess=photos)
+
+
+def is_model_file(path: Path) -> bool:
+    """Tell whether a file is one of ours, without reading its tensors."""
+    import safetensors
+
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return "resnets" in (file.metadata() or {})
+    except (safetensors.SafetensorError, OSError, ValueError):
+        return False
+
+
+def fit(foreign: Foreign, rows: Sequence[ResNetSpec]) -> tuple[Match, dict[str, Tensor]]:
+    """Return which of `rows` a checkpoint holds, and its weights in our names.
+
+    Raises:
+      UserError: none of them; what is missing, extra or of another shape is listed.
+    """
+    nodes = foreign.facts.get("nodes")
+    if nodes is None:
+        match = recognise(foreign.tensors, foreign.path, rows, _hint(foreign.facts))
+        return match, to_ours(match.dialect, match.spec, foreign.tensors, foreign.path)
+    (spec, state), *others = match_graph(nodes, foreign.tensors, foreign.path, rows)
+    also = tuple(other.name for other, _ in others)
+    return Match(spec, DIALECTS["torchvision"], also), state
+
+
+def _imported(
+    foreign: Foreign,
+    arch: str | None,
+    classes: Sequence[str] | None,
+    preprocess: str | None,
+    say: Say,
+) -> Model:
+    rows = [get_spec(arch)] if arch else [row.spec for row in ZOO.values()]
+    padding = (foreign.facts.get("config") or {}).get("global_padding")
+    if padding:  # transformers' BiT: the same names and shapes, and another network
+        raise UserError(f"{foreign.path}: global_padding={padding!r} is of no row here")
+    match, state = fit(foreign, rows)
+    state = _complete(match, state)
+    say(f"weights  {foreign.path}: {match.spec.name}, in the names of {match.dialect.name}")
+    if match.also:
+        say(f"         fit {', '.join(match.also)} as well; --arch for another")
+    if preprocess:
+        origin, photos = preprocess, origins.named(preprocess)
+    else:
+        origin, photos = origins.origin_of(match, foreign.path, foreign.facts)
+    if photos.channels != match.spec.in_channels:
+        photos = _for_channels(photos, match.spec.in_channels)
+    say(
+        f"photos   as {origin}: {photos.size} px of {photos.resize} ({photos.fit}), "
+        f"{photos.interpolation}, {photos.order}; --preprocess for another way"
+    )
+    spec = match.spec.replace(image_size=photos.size)
+    names = _names(classes, spec, foreign.facts, say)
+    return Model(
+        spec=spec,
+        classes=names,
+        preprocess=photos,
+        weights=state,
+        data={
+            "name": foreign.path.name,
+            "dialect": match.dialect.name,
+            "sha256": _digest(foreign.path),
+        },
+        licence=str(foreign.facts.get("licence", "")),
+        versions={"resnets": VERSION, "torch": str(torch.__version__)},
+    )
+
+
+def _hint(facts: Mapping[str, Any]) -> str | None:
+    """Return the row that a file says it is of."""
+    config = facts.get("config") or {}
+    if config.get("model_type") == "resnet" and config.get("downsample_in_bottleneck"):
+        return next(
+            (f"resnet{d}_v1" for d in (50, 101, 152) if _depths(d) == config["depths"]), None
+        )
+    for name in (config.get("architecture"), facts.get("arch")):
+        if isinstance(name, str) and name.partition(".")[0] in ZOO:
+            return name.partition(".")[0]
+    return None
+
+
+def _depths(depth: int) -> list[int]:
+    return list(get_spec(f"resnet{depth}").depths)
+
+
+def _complete(match: Match, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return our state dict in our order and in float32, with the counters that old files lack."""
+    return {
+        name: state[name].float() if name in state else torch.zeros((), dtype=torch.int64)
+        for name in match.spec.plan.tensors()
+    } | {name: value for name, value in state.items() if name.endswith("num_batches_tracked")}
+
+
+def _for_channels(photos: Preprocess, channels: int) -> Preprocess:
+    if channels not in STATISTICS:
+        raise UserError(f"the network takes {channels} channels, and photos are read with 1 or 3")
+    mean, std = sum(photos.mean) / len(photos.mean), sum(photos.std) / len(photos.std)
+    return dataclasses.replace(
+        photos, channels=channels, mean=(mean,) * channels, std=(std,) * channels
+    )
+
+
+def _names(
+    classes: Sequence[str] | None, spec: ResNetSpec, facts: Mapping[str, Any], say: Say
+) -> tuple[str, ...]:
+    labels = (facts.get("config") or {}).get("id2label")
+    if classes is not None:
+        found, whose = tuple(classes), "as given"
+    elif isinstance(labels, dict) and set(labels) == {str(i) for i in range(spec.num_classes)}:
+        found = tuple(str(labels[str(i)]) for i in range(spec.num_classes))
+        whose = "of the configuration"
+    else:
+        found, whose = published(spec.num_classes, spec.image_size)
+    if len(found) != spec.num_classes:
+        raise UserError(f"{len(found)} class names for {spec.num_classes} outputs")
+    if len(set(found)) < len(found):
+        found, whose = tuple(f"{i} {name}" for i, name in enumerate(found)), f"{whose}, numbered"
+    say(f"classes  {len(found)}, {whose}: {', '.join(found[:4])}, …")
+    return found
+
+
+def _digest(path: Path) -> str:
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        if file.is_file():
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()

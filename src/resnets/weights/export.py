@@ -1,0 +1,186 @@
+"""A model file for another project, so that its own code loads it and gives the same answers."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import tempfile
+from collections.abc import Callable, Container, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from resnets.errors import UserError, did_you_mean
+from resnets.files import atomic
+from resnets.weights.dialects import DIALECTS
+from resnets.weights.maps import to_theirs
+from resnets.weights.model_file import Model
+from resnets.weights.origins import RESAMPLING
+from resnets.zoo import ZOO, imagenet
+
+# timm has no name for a square that is scaled: it scales the whole and crops, by less than a pixel.
+CROPS = {"short": "center", "square": "center", "stretch": "squash"}
+STATE_DICTS = (".safetensors", ".pth", ".pt")
+KERAS_FILES = (".keras", ".weights.h5")
+NOT_TIMMS = re.compile(r"(plain|keras_).*|.*(_v1|_v2|_a|_c)")
+TIMM = frozenset(row.spec.name for row in imagenet.rows() if not NOT_TIMMS.fullmatch(row.spec.name))
+
+
+def export(model: Model, to: str, path: Path) -> None:
+    """Write a model for ``torchvision``, ``timm``, ``transformers`` or ``keras``.
+
+    torchvision gets a state dict (``.safetensors`` or ``.pth``); timm and transformers a folder
+    that ``timm.create_model("local-dir:…")`` and ``from_pretrained`` open, with how photos are
+    read; Keras a ``.keras`` model, or ``.weights.h5``: of keras.applications for its rows, else of
+    `resnets.keras`.
+
+    Raises:
+      UserError: an unknown project, one that has no such network, or a file that cannot be written.
+    """
+    if to not in WRITERS:
+        known = did_you_mean(to, WRITERS) or f"; one of: {', '.join(WRITERS)}"
+        raise UserError(f"--to {to}: unknown{known}")
+    WRITERS[to](model, path)
+
+
+def _row(model: Model, peer: str, known: Container[str]) -> str:
+    """Return the row that a model is of, but for its classes, channels and size."""
+    spec = model.spec
+    if spec.name in ZOO and spec.name in known:
+        like = ZOO[spec.name].spec.replace(in_channels=spec.in_channels)
+        if spec.shares_weights_with(like):
+            return spec.name
+    raise UserError(f"{peer} has no network that is this {spec.name}")
+
+
+def _torchvision(model: Model, path: Path) -> None:
+    from torchvision.models import list_models
+
+    _row(model, "torchvision", list_models())
+    if path.suffix not in STATE_DICTS:
+        raise UserError(f"{path}: a state dict is written as {', '.join(STATE_DICTS)}")
+    state = to_theirs(DIALECTS["torchvision"], model.spec, model.weights)
+    with atomic(path) as temporary:
+        if path.suffix == ".safetensors":
+            save_file(state, temporary)
+        else:
+            torch.save(state, temporary)
+
+
+def _timm(model: Model, path: Path) -> None:
+    row, spec = _row(model, "timm", TIMM), model.spec
+    dialect = "timm-v2" if row.startswith("resnetv2_") else "torchvision"
+    config = {
+        "architecture": row,
+        "num_classes": spec.num_classes,
+        "num_features": spec.num_features,
+        "pretrained_cfg": {**_photos(model, "timm"), "num_classes": spec.num_classes},
+        "label_names": list(model.classes),
+    }
+    state = to_theirs(DIALECTS[dialect], spec, model.weights)
+    _folder(path, state, {"config.json": config})
+
+
+def _photos(model: Model, peer: str) -> dict[str, Any]:
+    photos = model.preprocess
+    if photos.order != "RGB":
+        raise UserError(f"{peer} reads RGB, and this model {photos.order}")
+    return {
+        "input_size": [photos.channels, photos.size, photos.size],
+        "crop_pct": _part(photos.size, photos.resize),
+        "crop_mode": CROPS[photos.fit],
+        "interpolation": photos.interpolation,
+        "mean": list(photos.mean),
+        "std": list(photos.std),
+    }
+
+
+def _part(size: int, resize: int) -> float:
+    """Return the fraction that, when `size` is divided by it and rounded down, gives `resize`."""
+    part = size / resize
+    while int(size / part) < resize:
+        part = math.nextafter(part, 0)
+    return part
+
+
+def _transformers(model: Model, path: Path) -> None:
+    spec, dialect = model.spec, DIALECTS["transformers"]
+    if not dialect.speaks(spec):
+        raise UserError(f"transformers' ResNet cannot be a {spec.name}")
+    photos = _photos(model, "transformers")
+    numbered = {str(i): name for i, name in enumerate(model.classes)}
+    config = {
+        "model_type": "resnet",
+        "architectures": ["ResNetForImageClassification"],
+        "num_channels": spec.in_channels,
+        "embedding_size": spec.stem.width if spec.stem else spec.in_channels,
+        "hidden_sizes": [stage.outputs for stage in spec.stages()],
+        "depths": list(spec.depths),
+        "layer_type": spec.block,
+        "downsample_in_first_stage": False,
+        "downsample_in_bottleneck": spec.stride_in == "1x1",
+        "id2label": numbered,
+        "label2id": {name: int(i) for i, name in numbered.items()},
+        "torch_dtype": "float32",
+    }
+    reading = {
+        "image_processor_type": "ConvNextImageProcessor",
+        "crop_pct": photos["crop_pct"],
+        "do_normalize": True,
+        "do_rescale": True,
+        "do_resize": True,
+        "image_mean": photos["mean"],
+        "image_std": photos["std"],
+        "resample": RESAMPLING_CODES[model.preprocess.interpolation],
+        "size": {"shortest_edge": model.preprocess.size},
+    }
+    state = to_theirs(dialect, spec, model.weights)
+    _folder(path, state, {"config.json": config, "preprocessor_config.json": reading})
+
+
+def _folder(path: Path, state: Mapping[str, Tensor], files: Mapping[str, Any]) -> None:
+    if path.suffix in STATE_DICTS:
+        raise UserError(f"{path}: a folder is written here; name one without {path.suffix}")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        for name, value in files.items():
+            with atomic(path / name) as temporary:
+                temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        with atomic(path / "model.safetensors") as temporary:
+            save_file(dict(state), temporary, metadata={"format": "pt"})
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
+
+
+def _keras(model: Model, path: Path) -> None:
+    if not path.name.endswith(KERAS_FILES):
+        raise UserError(f"{path}: Keras' files end in {' or '.join(KERAS_FILES)}")
+    from resnets.keras import applications, create_model
+
+    spec = model.spec
+    dialect = next((d for d in KERAS_OWN if DIALECTS[d].speaks(spec)), None)
+    if dialect:
+        state = to_theirs(DIALECTS[dialect], spec, model.weights)
+        net = applications.build(spec, {name: value.numpy() for name, value in state.items()})
+    else:
+        arrays = {name: value.numpy() for name, value in model.weights.items()}
+        net = create_model(spec, weights=arrays)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        draft = Path(folder) / path.name
+        save = net.save if path.suffix == ".keras" else net.save_weights
+        save(draft)
+        draft.replace(path)
+
+
+KERAS_OWN = ("keras-applications", "keras-applications-v2")
+RESAMPLING_CODES = {name: code for code, name in RESAMPLING.items()}
+WRITERS: dict[str, Callable[[Model, Path], None]] = {
+    "torchvision": _torchvision,
+    "timm": _timm,
+    "transformers": _transformers,
+    "keras": _keras,
+}

@@ -1,0 +1,157 @@
+"""Published weights by name: fetched only when asked, verified, cached.
+
+``timm/NAME`` is a repository of the Hugging Face hub (weights and configuration), ``torchvision/
+ROW.v1`` and ``.v2`` are files of torchvision's server. What has been fetched is used again without
+a connection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resnets.errors import UserError, did_you_mean
+from resnets.files import atomic
+
+Say = Callable[[str], None]
+TIMM_FILES = ("model.safetensors", "config.json")
+TAGS = {"v1": "IMAGENET1K_V1", "v2": "IMAGENET1K_V2"}
+TORCHVISION_LICENCE = "BSD-3-Clause"
+CHUNK = 1 << 20
+
+
+def is_name(source: object) -> bool:
+    """Tell whether this names published weights rather than a file that is there."""
+    text = str(source)
+    return text.startswith(("timm/", "torchvision/")) and not Path(text).exists()
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The local copy of published weights: a file or a folder, and their licence."""
+
+    path: Path
+    licence: str
+
+
+def fetch(source: object, say: Say) -> Fetched:
+    """Return the local copy of published weights, fetching them if there is none.
+
+    Raises:
+      UserError: an unknown name, no connection, or a file that is not what was published.
+    """
+    family, _, name = str(source).partition("/")
+    return {"timm": _timm, "torchvision": _torchvision}[family](name, say)
+
+
+def cache_folder() -> Path:
+    """Return where fetched files are kept: ``$RESNETS_CACHE``, or the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "resnets"
+    return Path(os.environ.get("RESNETS_CACHE", default))
+
+
+# -- the Hugging Face hub -----------------------------------------------------------------------
+
+
+def _timm(name: str, say: Say) -> Fetched:
+    try:
+        import huggingface_hub
+        from huggingface_hub import errors
+    except ImportError:
+        raise UserError(f"timm/{name} needs the hub: pip install 'resnets[hub]'") from None
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise UserError(f"timm/{name} is not a name of the hub")
+    repo, found = f"timm/{name}", []
+    try:
+        for file in TIMM_FILES:
+            found.append(Path(huggingface_hub.hf_hub_download(repo, file)))
+    except errors.RepositoryNotFoundError:
+        raise UserError(f"{repo}: the hub has no such weights") from None
+    except errors.LocalEntryNotFoundError:
+        raise UserError(f"{repo}: no connection to the hub, and not fetched before") from None
+    except (errors.HfHubHTTPError, OSError) as error:
+        raise UserError(f"{repo}: {str(error).splitlines()[0]}") from None
+    licence = _licence(repo)
+    say(f"fetched  {repo}: {found[0].parent}; licence {licence}")
+    return Fetched(found[0].parent, licence)
+
+
+def _licence(repo: str) -> str:
+    """Return the licence of a repository as its card has it."""
+    import huggingface_hub
+
+    try:
+        card = Path(huggingface_hub.hf_hub_download(repo, "README.md"))
+        match = re.search(r"^license:\s*(\S+)", card.read_text(encoding="utf-8"), re.MULTILINE)
+        return match[1] if match else "not stated"
+    except Exception:  # whatever the reason, the weights are there and the licence is not known
+        return "not known"
+
+
+# -- torchvision's server -----------------------------------------------------------------------
+
+
+def _torchvision(name: str, say: Say) -> Fetched:
+    weights = _published(name)
+    file = weights.url.rpartition("/")[2]
+    path: Path = cache_folder() / file
+    # The name of a published file ends in the first digits of its SHA-256.
+    digits = re.search(r"-([0-9a-f]{8,})\.", file)
+    assert digits  # every one of torchvision's does
+    if not path.exists():
+        base = os.environ.get("RESNETS_TORCHVISION_URL", weights.url.rpartition("/")[0])
+        _download(f"{base}/{file}", path, digits[1])
+        say(f"fetched  torchvision/{name}: {path}; licence {TORCHVISION_LICENCE}")
+    _verify(path, digits[1])
+    return Fetched(path, TORCHVISION_LICENCE)
+
+
+def _published(name: str) -> Any:
+    from torchvision.models import get_model_weights, list_models
+
+    row, _, tag = name.rpartition(".")
+    kinds = ("resnet", "resnext", "wide_resnet")
+    names = [
+        f"{model}.{tag}"
+        for model in list_models()
+        if model.startswith(kinds)
+        for tag, known in TAGS.items()
+        if known in get_model_weights(model).__members__
+    ]
+    if name not in names:
+        near = did_you_mean(name, names) or f"; there are: {', '.join(names)}"
+        raise UserError(f"torchvision/{name} is not published{near}")
+    return get_model_weights(row)[TAGS[tag]]
+
+
+def _download(url: str, path: Path, digits: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as temporary:
+        with temporary.open("wb") as file:
+            for chunk in _chunks(url):
+                file.write(chunk)
+        _verify(temporary, digits, url)
+
+
+def _chunks(url: str) -> Iterator[bytes]:
+    try:
+        with urllib.request.urlopen(url, timeout=60) as source:
+            while chunk := source.read(CHUNK):
+                yield chunk
+    except OSError as error:  # also a URLError, and a connection that is lost on the way
+        raise UserError(f"{url}: cannot be fetched ({error})") from None
+
+
+def _verify(path: Path, digits: str, name: object = None) -> None:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not digest.startswith(digits):
+        raise UserError(
+            f"{name or path}: its SHA-256 does not begin with {digits}: not the weights"
+        )

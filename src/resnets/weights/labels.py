@@ -1,0 +1,24 @@
+"""Names of the classes that published networks tell apart."""
+
+from __future__ import annotations
+
+CIFAR10 = (
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
+
+
+def imagenet() -> tuple[str, ...]:
+    """Return ImageNet's 1,000 names, in the order that every framework has them."""
+    from torchvision.models import ResNet50_Weights
+
+    return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
+
+
+def published(classes: int, size: int) -> tuple[tuple[str, ...], str]:
+    """Return the names for a number of classes at a photo size, and where they are from."""
+    if classes == 1000:
+        return imagenet(), "ImageNet's"
+    if (classes, size) == (10, 32):
+        return CIFAR10, "CIFAR-10's"
+    return tuple(f"class {i}" for i in range(classes)), "numbered"

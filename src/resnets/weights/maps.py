@@ -1,0 +1,186 @@
+"""Tensors of another project to ours and back, and finding out which network a file holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from resnets.errors import UserError
+from resnets.layers import Conv, Linear, Shape
+from resnets.spec import ResNetSpec
+from resnets.weights.dialects import DIALECTS, Dialect
+from resnets.weights.layouts import Change, change
+
+LISTED = 40
+COUNTER = "num_batches_tracked"
+"""Old files do not have these, and nothing here reads them."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a file turned out to hold.
+
+    `also` names the rows that the same names and shapes fit, but which compute something else (a
+    stride in another place, say).
+    """
+
+    spec: ResNetSpec
+    dialect: Dialect
+    also: tuple[str, ...] = ()
+
+
+def _changes(dialect: Dialect, spec: ResNetSpec) -> dict[str, tuple[str, Change, Shape]]:
+    """Return, for each tensor of ours, its name in the dialect, its change and our shape."""
+    shapes = spec.plan.tensors()
+    return {
+        name: (
+            theirs,
+            change(dialect.layout, layer, tensor, len(shapes[name])),
+            shapes[name],
+        )
+        for name, (theirs, layer, tensor) in dialect.tensors(spec).items()
+    }
+
+
+def to_theirs(dialect: Dialect, spec: ResNetSpec, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return our state dict under the names and in the layouts of a dialect."""
+    return {
+        theirs: step.out(state[name]).contiguous()
+        for name, (theirs, step, _) in _changes(dialect, spec).items()
+    }
+
+
+def to_ours(
+    dialect: Dialect, spec: ResNetSpec, tensors: Mapping[str, Tensor], source: object
+) -> dict[str, Tensor]:
+    """Return a dialect's tensors as our state dict.
+
+    Raises:
+      UserError: lists what is missing, extra or of another shape.
+    """
+    steps = _changes(dialect, spec)
+    problems: dict[str, list[str]] = {"missing": [], "extra": [], "of another shape": []}
+    state = {}
+    for name, (theirs, step, shape) in steps.items():
+        if theirs not in tensors:
+            if not name.endswith(COUNTER):
+                problems["missing"].append(theirs)
+            continue
+        found = tensors[theirs]
+        expected = _their_shape(step, shape)
+        if tuple(found.shape) != expected:
+            problems["of another shape"].append(f"{theirs} {[*found.shape]} for {[*expected]}")
+            continue
+        state[name] = step.back(found).contiguous()
+    known = {theirs for theirs, _, _ in steps.values()}
+    problems["extra"] = [n for n in tensors if n not in known and not n.endswith(COUNTER)]
+    listed = [f"{kind}: {_listed(names)}" for kind, names in problems.items() if names]
+    if listed:
+        raise UserError(
+            f"{source}: the weights do not fit {spec.name} ({dialect.name}); {'; '.join(listed)}"
+        )
+    return state
+
+
+def _their_shape(step: Change, shape: Shape) -> Shape:
+    return tuple(step.out(torch.empty(shape, device="meta")).shape)
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
+
+
+# -- recognition --------------------------------------------------------------------------------
+
+
+def recognise(
+    tensors: Mapping[str, Tensor],
+    source: object,
+    rows: Sequence[ResNetSpec],
+    hint: str | None = None,
+) -> Match:
+    """Find out which of `rows` a file holds, and in which dialect, from names and shapes.
+
+    Args:
+      tensors: as the file holds them.
+      source: the file, for messages.
+      rows: the specs that it may be, the likeliest first.
+      hint: the name of one that the file says it is: taken if it fits.
+
+    Raises:
+      UserError: nothing fits; then it lists what is missing, extra or of another shape.
+    """
+    fits = [
+        (spec, dialect)
+        for row in rows
+        for dialect in DIALECTS.values()
+        if dialect.speaks(row) and (spec := _fitted(dialect, row, tensors)) is not None
+    ]
+    if not fits:
+        _explain(rows, tensors, source)
+    # All rows of the first dialect that fits at all: one file has one dialect.
+    _, dialect = fits[0]
+    specs = {spec.name: spec for spec, other in fits if other is dialect}
+    name = hint if hint in specs else next(iter(specs))
+    return Match(specs[name], dialect, tuple(other for other in specs if other != name))
+
+
+def _fitted(dialect: Dialect, spec: ResNetSpec, tensors: Mapping[str, Tensor]) -> ResNetSpec | None:
+    """Return the row with the classes and channels of a file, or None where it does not fit."""
+    count = sum(not name.endswith(COUNTER) for name in tensors)
+    own = [name for name in spec.plan.tensors() if not name.endswith(COUNTER)]
+    if abs(len(own) - count) > len(HEAD_TENSORS):
+        return None
+    spec = _with_sizes(dialect, spec, tensors)
+    steps = _changes(dialect, spec)
+    for name, (theirs, step, shape) in steps.items():
+        if name.endswith(COUNTER):
+            continue
+        if theirs not in tensors or tuple(tensors[theirs].shape) != _their_shape(step, shape):
+            return None
+    known = {theirs for theirs, _, _ in steps.values()}
+    return spec if all(name in known or name.endswith(COUNTER) for name in tensors) else None
+
+
+HEAD_TENSORS = ("weight", "bias", "weight", "bias", "running_mean", "running_var")
+
+
+def _with_sizes(dialect: Dialect, spec: ResNetSpec, tensors: Mapping[str, Tensor]) -> ResNetSpec:
+    """Return a row with the number of classes and channels that a file has."""
+    names = dialect.layers(spec)
+    joint, kernel = ("/", "kernel") if dialect.layout == "keras" else (".", "weight")
+
+    def size(layer: str, axis: int, default: int) -> int:
+        found = tensors.get(f"{names[layer]}{joint}{kernel}")
+        return default if found is None or found.ndim < 2 else int(found.shape[axis])
+
+    outputs, inputs = (-1, -2) if dialect.layout == "keras" else (0, 1)
+    first = next((n for n, layer in spec.plan.layers() if isinstance(layer, Conv)), None)
+    fc = next((n for n, layer in spec.plan.layers() if isinstance(layer, Linear)), None)
+    channels = size(first, inputs, spec.in_channels) if first else spec.in_channels
+    classes = size(fc, outputs, 0) if fc else 0
+    if not 0 < math.prod((channels, classes + 1)) < 2**24:
+        return spec
+    return spec.replace(in_channels=channels, num_classes=classes)
+
+
+def _explain(rows: Sequence[ResNetSpec], tensors: Mapping[str, Tensor], source: object) -> None:
+    """Raise the error that says how the nearest row differs."""
+    best: tuple[int, ResNetSpec, Dialect] | None = None
+    for row in rows:
+        for dialect in DIALECTS.values():
+            if not dialect.speaks(row):
+                continue
+            names = {theirs for theirs, _, _ in dialect.tensors(row).values()}
+            shared = len(names & set(tensors)) - len(names - set(tensors))
+            if best is None or shared > best[0]:
+                best = shared, row, dialect
+    assert best is not None  # every row is spoken of in torchvision's names
+    _, row, dialect = best
+    to_ours(dialect, _with_sizes(dialect, row, tensors), tensors, source)
+    raise UserError(f"{source}: the weights are of no network known here")

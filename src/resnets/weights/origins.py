@@ -1,0 +1,165 @@
+"""How those who trained a network read its photos: with other numbers, other answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from resnets.data.preprocess import Preprocess
+from resnets.errors import UserError, did_you_mean
+from resnets.spec import ResNetSpec
+from resnets.weights.maps import Match
+
+HALF = (0.5, 0.5, 0.5)
+BYTES = (1 / 255, 1 / 255, 1 / 255)
+
+ORIGINS: dict[str, Preprocess] = {
+    "torchvision": Preprocess(224, 256, fit="short"),
+    "torchvision-v2": Preprocess(224, 232, fit="short"),
+    "timm": Preprocess(224, 256, interpolation="bicubic", fit="short"),
+    "transformers": Preprocess(224, 256, interpolation="bicubic", fit="short"),
+    # Big Transfer reads photos of 448 px whole, in -1…1.
+    "bit": Preprocess(448, 448, mean=HALF, std=HALF, fit="short"),
+    # keras.applications: v1 has Caffe's blue-green-red bytes less their mean, v2 has -1…1.
+    "keras": Preprocess(
+        224,
+        224,
+        interpolation="nearest",
+        mean=(103.939 / 255, 116.779 / 255, 123.68 / 255),
+        std=BYTES,
+        fit="stretch",
+        order="BGR",
+    ),
+    "keras-v2": Preprocess(224, 224, interpolation="nearest", mean=HALF, std=HALF, fit="stretch"),
+    "cifar": Preprocess(32, 32),
+    "cifar-kuangliu": Preprocess(
+        32, 32, mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010)
+    ),
+    "cifar-wrn": Preprocess(
+        32,
+        32,
+        mean=(125.3 / 255, 123.0 / 255, 113.9 / 255),
+        std=(63.0 / 255, 62.1 / 255, 66.7 / 255),
+    ),
+    "bytes": Preprocess(32, 32, mean=(0.0, 0.0, 0.0), std=BYTES),
+    "faces": Preprocess(112, 112, mean=HALF, std=HALF, fit="stretch"),
+}
+TORCHVISION_ROWS = ("resnet", "resnext", "wide_resnet")
+BY_DIALECT = {
+    "timm-v2": "timm",
+    "transformers": "transformers",
+    "wrn": "cifar-wrn",
+    "arcface": "faces",
+    "keras-applications": "keras",
+    "keras-applications-v2": "keras-v2",
+    "keras-numbered": "bytes",
+}
+
+
+def origin_of(match: Match, path: Path, facts: Mapping[str, Any]) -> tuple[str, Preprocess]:
+    """Return how the photos of a recognised file are read, and a word for whose way that is.
+
+    What the file, or the configuration beside it, says goes first; then the name under which
+    torchvision publishes it; then what its dialect is known for.
+    """
+    config = facts.get("config") or {}
+    if "pretrained_cfg" in config:
+        return "timm's configuration", from_timm(config["pretrained_cfg"])
+    if "preprocessor" in facts:
+        return "transformers' configuration", from_transformers(facts["preprocessor"])
+    published = _torchvision(path.name)
+    if published:
+        return published
+    name = _by_kind(match)
+    return name, ORIGINS[name]
+
+
+def _by_kind(match: Match) -> str:
+    spec, dialect = match.spec, match.dialect.name
+    if spec.standardized:
+        return "bit"
+    if dialect == "cifar":
+        return "cifar-kuangliu" if spec.shortcut != "A" else "cifar"
+    if dialect in BY_DIALECT:
+        return BY_DIALECT[dialect]
+    if spec.image_size <= 48:
+        return "cifar"
+    if spec.order == "arcface":
+        return "faces"
+    return "torchvision" if _torchvision_has(spec) else "timm"
+
+
+def _torchvision_has(spec: ResNetSpec) -> bool:
+    from torchvision.models import list_models
+
+    return spec.name in list_models()
+
+
+def _torchvision(file: str) -> tuple[str, Preprocess] | None:
+    """Return the transforms of the published file of this name, such as resnet50-11ad3fa6.pth."""
+    from torchvision.models import get_model_weights, list_models
+
+    for name in list_models():
+        if not name.startswith(TORCHVISION_ROWS):
+            continue
+        for weights in get_model_weights(name):
+            if weights.url.rpartition("/")[2] == file:
+                transforms = weights.transforms()
+                return f"torchvision's {weights.name}", Preprocess(
+                    transforms.crop_size[0],
+                    transforms.resize_size[0],
+                    interpolation=transforms.interpolation.value,
+                    mean=tuple(transforms.mean),
+                    std=tuple(transforms.std),
+                    fit="short",
+                )
+    return None
+
+
+def named(name: str) -> Preprocess:
+    """Return the preprocessing of an origin. Raises UserError with the near names otherwise."""
+    if name not in ORIGINS:
+        known = did_you_mean(name, ORIGINS) or f"; there are: {', '.join(ORIGINS)}"
+        raise UserError(f"--preprocess {name}: unknown{known}")
+    return ORIGINS[name]
+
+
+def from_timm(config: Mapping[str, Any]) -> Preprocess:
+    """Read timm's ``pretrained_cfg``. Raises UserError for what it cannot mean."""
+    try:
+        size = int(config["input_size"][-1])
+        mode = config.get("crop_mode", "center")
+        return Preprocess(
+            size,
+            int(size / float(config.get("crop_pct", 0.875))),
+            channels=int(config["input_size"][0]),
+            interpolation=config.get("interpolation", "bicubic"),
+            mean=tuple(map(float, config["mean"])),
+            std=tuple(map(float, config["std"])),
+            fit={"center": "short", "squash": "stretch"}[mode],
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise UserError(f"timm's pretrained_cfg is not one that can be read: {error!r}") from None
+
+
+RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+
+
+def from_transformers(config: Mapping[str, Any]) -> Preprocess:
+    """Read transformers' ``preprocessor_config.json``. Raises UserError where it cannot."""
+    try:
+        size = config["size"]
+        side = int(size.get("shortest_edge", size.get("height", 0)))
+        return Preprocess(
+            side,
+            int(side / float(config.get("crop_pct") or 1.0)),
+            interpolation=RESAMPLING[config.get("resample", 3)],
+            mean=tuple(map(float, config["image_mean"])),
+            std=tuple(map(float, config["image_std"])),
+            fit="short" if "shortest_edge" in size else "stretch",
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"preprocessor_config.json is not one that can be read: {error!r}"
+        ) from None
