@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
 from torch import nn
 
+from resnets.errors import UserError
 from resnets.nn import ResNet
 from resnets.nn.blocks import Block
-from resnets.nn.surgery import zero_init_residual
+from resnets.nn.surgery import (
+    antialiased,
+    features,
+    inflate,
+    set_output_stride,
+    zero_init_residual,
+)
 from resnets.spec import ResNetSpec, Stem
+from resnets.zoo import get_spec
 
 TINY = ResNetSpec("tiny", (2, 2), (4, 8), stem=Stem(4, 3, 1, "none"), num_classes=5, image_size=12)
 
@@ -68,4 +77,106 @@ def test_other_kinds_are_left_alone(changes: dict[str, str]) -> None:
     net = ResNet(TINY.replace(**changes))
     before = {name: value.clone() for name, value in net.state_dict().items()}
     zero_init_residual(net)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+# -- feature maps ---------------------------------------------------------------------------------
+
+
+def test_features_are_the_maps_of_the_stages_that_were_asked_for() -> None:
+    net = ResNet(TINY).eval()
+    x = torch.randn(2, 3, 12, 12)
+    maps = net.forward_stages(x)
+    chosen = features(net, ["layer2", "stem"])
+    for found, name in zip(chosen(x), ("layer2", "stem"), strict=True):
+        assert torch.equal(found, maps[name])
+    assert [info["num_chs"] for info in chosen.feature_info] == [8, 4]
+    assert len(features(net)(x)) == 3
+    with pytest.raises(UserError, match="no stage 'layer3'; did you mean"):
+        features(net, ["layer3"])
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet50d", "resnext50_32x4d"])
+@pytest.mark.parametrize("stride", [8, 16, 32])
+@torch.no_grad()
+def test_an_output_stride_is_timms(name: str, stride: int) -> None:
+    torch.manual_seed(0)
+    spec = get_spec(name).replace(depths=(1, 2, 2, 2), num_classes=2)
+    net = ResNet(spec).double().eval()
+    peer = timm.create_model(name, output_stride=stride, layers=spec.depths, num_classes=2)
+    peer.double().eval().load_state_dict(net.state_dict())
+    set_output_stride(net, stride)
+    x = torch.randn(1, 3, 64, 96, dtype=torch.float64)
+    found = net.forward_features(x)
+    assert found.shape[2:] == (64 // stride, 96 // stride)
+    torch.testing.assert_close(found, peer.forward_features(x), rtol=1e-9, atol=1e-12)
+    assert [info["reduction"] for info in net.feature_info][-1] == stride
+    assert torch.equal(net.forward_stages(x)["layer4"], found)
+
+
+def test_a_stride_that_the_network_does_not_pass() -> None:
+    with pytest.raises(UserError, match=r"has strides \[1, 1, 2\], and none of 4"):
+        set_output_stride(ResNet(TINY), 4)
+
+
+def test_a_plain_net_and_option_a_take_an_output_stride() -> None:
+    for shortcut in ("A", "none"):
+        net = ResNet(TINY.replace(shortcut=shortcut)).eval()
+        set_output_stride(net, 1)
+        assert net.forward_features(torch.randn(1, 3, 12, 12)).shape == (1, 8, 12, 12)
+
+
+@torch.no_grad()
+def test_antialiased_keeps_the_weights_and_shifts_less() -> None:
+    torch.manual_seed(0)
+    net = ResNet(get_spec("resnet18").replace(num_classes=3)).eval()
+    smooth = antialiased(net)
+    assert smooth.spec.antialias == "blur"
+    assert not smooth.training
+    for name, value in smooth.state_dict().items():
+        assert torch.equal(value, net.state_dict()[name])
+    x = torch.randn(1, 3, 65, 65)
+    here, there = x[..., :64], x[..., 1:]
+
+    def shift(any_net: ResNet) -> float:
+        before, after = any_net(here), any_net(there)
+        return float((before - after).norm() / before.norm())
+
+    assert shift(smooth) < shift(net)
+
+
+# -- inflation ------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_a_still_video_answers_as_its_photo() -> None:
+    torch.manual_seed(0)
+    net = ResNet(get_spec("resnet26").replace(num_classes=3)).double().eval()
+    x = torch.randn(2, 3, 40, 40, dtype=torch.float64)
+    still = x[:, :, None].expand(-1, -1, 5, -1, -1)
+    torch.testing.assert_close(inflate(net, 3, "centre")(still), net(x), rtol=1e-9, atol=1e-12)
+    one = inflate(net, 1)
+    assert one.conv1.weight.shape == (64, 3, 1, 7, 7)
+    torch.testing.assert_close(one(still), net(x), rtol=1e-9, atol=1e-12)
+    # The mean is exact where every kernel finds all its frames: in the middle of a long video.
+    middle = inflate(net, 3).conv1(still)[:, :, 2]
+    torch.testing.assert_close(middle, net.conv1(x), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "message"),
+    [
+        ({}, {"frames": 2}, "frames=2: an odd number"),
+        ({}, {"mode": "first"}, "mode='first': mean or centre"),
+        ({"shortcut": "A"}, {}, "no inflation of a PadShortcut"),
+        ({"attention": "eca"}, {}, "no inflation of a Conv1d"),
+    ],
+)
+def test_what_cannot_be_inflated(
+    changes: dict[str, str], options: dict[str, object], message: str
+) -> None:
+    net = ResNet(TINY.replace(**changes))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with pytest.raises(UserError, match=message):
+        inflate(net, **options)  # type: ignore[arg-type]
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())

@@ -132,6 +132,22 @@ def test_the_kept_weights_are_the_averaged_ones(tmp_path: Path) -> None:
     assert not torch.equal(watcher.kept["last"]["conv1.weight"], live["conv1.weight"])
 
 
+def test_the_trunk_keeps_still_while_the_classifier_learns(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(RECIPE, epochs=2, head_epochs=1, ema=0.0)
+    trainer, watcher = make(tmp_path, recipe)
+    before = {name: value.clone() for name, value in trainer.net.state_dict().items()}
+    kept: list[dict[str, Tensor]] = []
+    keep = watcher.keep
+    watcher.keep = lambda name, weights, row: (  # type: ignore[method-assign]
+        kept.append({k: v.clone() for k, v in weights.items()}),
+        keep(name, weights, row),
+    )[1]
+    trainer.run()
+    changed = [name for name, value in before.items() if not torch.equal(value, kept[0][name])]
+    assert set(changed) == {"fc.weight", "fc.bias"}
+    assert not torch.equal(before["conv1.weight"], kept[-1]["conv1.weight"])
+
+
 def test_workers_change_nothing(tmp_path: Path) -> None:
     trainers = []
     for workers in (0, 1, 4):
@@ -142,14 +158,20 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
     assert_same(trainers[0], trainers[2])
 
 
+FINETUNE = dataclasses.replace(RECIPE, head_epochs=1, layer_decay=0.5, bn="fixed")
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, FINETUNE], ids=["from scratch", "fine-tuning"])
 @pytest.mark.parametrize("stop_after", [1, 4, 5, 7, 12, 15])
-def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path: Path, stop_after: int) -> None:
-    whole, _ = make(tmp_path / "whole")
+def test_a_stopped_run_goes_on_to_the_same_bits(
+    tmp_path: Path, stop_after: int, recipe: Recipe
+) -> None:
+    whole, _ = make(tmp_path / "whole", recipe)
     whole.run()
-    first, _ = make(tmp_path / "parts", stop_after=stop_after)
+    first, _ = make(tmp_path / "parts", recipe, stop_after=stop_after)
     with pytest.raises(Interrupted):
         first.run()
-    second, _ = make(tmp_path / "parts", workers=2)
+    second, _ = make(tmp_path / "parts", recipe, workers=2)
     loaded = checkpoint.load_newest(tmp_path / "parts", print)
     assert loaded is not None
     second.restore(*loaded)

@@ -73,8 +73,8 @@ def set_output_stride(net: ResNet, stride: int) -> None:
     """Keep the maps at 1/`stride` of the photo: further strides become dilation.
 
     Chen et al. 2016, arXiv:1606.00915, section 3.1. The weights stay the same, and so does what a
-    value of a map sees. As in torchvision and timm, the first block of such a stage still has the
-    dilation of the stage before.
+    value of a map sees. As in torchvision and timm, the convolution that loses its stride still has
+    the dilation of the stage before.
 
     Raises:
       UserError: the stem alone has a larger stride, or `stride` is none that the network passes.
@@ -89,15 +89,18 @@ def set_output_stride(net: ResNet, stride: int) -> None:
         if after > stride:
             dilation *= after // before
         for number, block in enumerate(net.get_submodule(name).children()):
-            _dilate(block, dilation if number else earlier, after > stride)
+            _dilate(block, dilation if number else earlier, dilation, after > stride)
 
 
-def _dilate(block: nn.Module, dilation: int, unstride: bool) -> None:
-    """Give the convolutions of a block a dilation, and take their strides away."""
+def _dilate(block: nn.Module, first: int, then: int, unstride: bool) -> None:
+    """Give the convolutions of a block a dilation, `first` up to the one with the stride and `then`
+    after it, and take the strides away."""
+    dilation = first
     for layer in block.modules():
         if isinstance(layer, nn.Conv2d):
             layer.dilation = (dilation, dilation)
             layer.padding = tuple(dilation * (side // 2) for side in layer.kernel_size)
+            dilation = then if max(layer.stride) > 1 else dilation
         if unstride and isinstance(layer, nn.Conv2d):
             layer.stride = (1, 1)
         elif unstride and isinstance(layer, PadShortcut):

@@ -19,7 +19,8 @@ def parameter_groups(net: ResNet, recipe: Recipe) -> list[dict[str, object]]:
     each stage has groups of its own; a group's `scale` is its part of the rate.
     """
     stages = net.parameter_stages()
-    if recipe.layer_decay == 1:
+    # A fused step wants momentum for all of a group or for none: what learns later is apart.
+    if recipe.layer_decay == 1 and not recipe.head_epochs:
         stages = [[p for stage in stages for p in stage]]
     groups: list[dict[str, object]] = []
     for distance, parameters in enumerate(reversed(stages)):
