@@ -12,10 +12,15 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from resnets.errors import UserError
 
 __all__ = ["create_model", "from_model", "get_state", "save_model", "set_state"]
+
+
+if TYPE_CHECKING:
+    from resnets.keras.files import from_model, save_model
 
 
 class KerasMissing(UserError, ImportError):
@@ -29,9 +34,14 @@ if "tensorflow" not in sys.modules:
         import_module("triton")
 try:
     from resnets.keras.build import create_model
-    from resnets.keras.files import from_model, save_model
     from resnets.keras.weights import get_state, set_state
 except ImportError as error:
     raise KerasMissing(
         f"resnets.keras needs Keras 3 and a backend ({error}): pip install 'resnets[keras]'"
     ) from error
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("from_model", "save_model"):  # model files are read by PyTorch, which is not needed
+        return getattr(import_module("resnets.keras.files"), name)
+    raise AttributeError(f"module 'resnets.keras' has no attribute {name!r}")
