@@ -150,11 +150,6 @@ def test_all_that_is_wrong_is_listed_at_once() -> None:
     assert text == "missing: bn1.bias; extra: aux; of another shape: fc.bias [9] for [3]"
 
 
-def test_a_checkpoint_around_a_state_dict_does_not_fit() -> None:
-    with pytest.raises(UserError, match=r"the weights do not fit tiny .*extra: state_dict$"):
-        create_model(TINY, weights={"state_dict": state()})
-
-
 def test_misfits_leave_no_half_loaded_network_behind() -> None:
     weights = state()
     assert weights["fc.bias"].shape == (3,)
@@ -203,3 +198,21 @@ def test_a_model_file_of_another_architecture_with_the_same_shapes_is_refused(
     with pytest.raises(UserError, match="weights of resnet20 do not fit plain20"):
         create_model("plain20", num_classes=2, weights=path)
     assert create_model("resnet20", num_classes=2, weights=path).num_classes == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"state_dict": {}}, "'state_dict' is a dict and not a tensor"),
+        (
+            {"conv1.weight": torch.zeros(2, 3, 3, 3, dtype=torch.int32)},
+            "torch.int32, not a float's",
+        ),
+    ],
+)
+def test_what_is_no_state_dict(change: dict[str, object], message: str) -> None:
+    state = ResNet(TINY).state_dict()
+    with pytest.raises(UserError, match=message):
+        create_model(TINY, weights={**state, **change})  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"do not fit tiny \(torchvision\)"):
+        create_model(TINY, weights={"x": torch.zeros(1)})

@@ -67,6 +67,7 @@ def _read(
 ) -> tuple[ResNetSpec, dict[str, Tensor]]:
     """Return weights in our names, and the spec with the classes and channels that they have."""
     if isinstance(weights, Mapping):
+        _check_tensors(weights)
         match = recognise(weights, "the state dict", [spec])
         state = to_ours(match.dialect, match.spec, weights, "the state dict")
         return match.spec, {name: _own(value) for name, value in state.items()}
@@ -80,6 +81,17 @@ def _read(
     if not own.shares_weights_with(loaded.spec):
         raise UserError(f"{weights}: weights of {loaded.spec.name} do not fit {spec.name}")
     return own, {name: _own(value) for name, value in loaded.weights.items()}
+
+
+def _check_tensors(weights: Mapping[str, object]) -> None:
+    for name, value in weights.items():
+        if not isinstance(value, Tensor):
+            raise UserError(
+                f"the state dict: {name!r} is a {type(value).__name__} and not a tensor; "
+                "pass what maps names to tensors"
+            )
+        if value.ndim and not value.is_floating_point():
+            raise UserError(f"the state dict: {name!r} has dtype {value.dtype}, not a float's")
 
 
 def _own(value: Tensor) -> Tensor:

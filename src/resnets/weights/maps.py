@@ -176,7 +176,8 @@ def _explain(rows: Sequence[ResNetSpec], tensors: Mapping[str, Tensor], source: 
         for dialect in DIALECTS.values():
             if not dialect.speaks(row):
                 continue
-            names = {theirs for theirs, _, _ in dialect.tensors(row).values()}
+            spoken = (theirs for theirs, _, _ in dialect.tensors(row).values())
+            names = {name for name in spoken if not name.endswith(COUNTER)}
             shared = len(names & set(tensors)) - len(names - set(tensors))
             if best is None or shared > best[0]:
                 best = shared, row, dialect
