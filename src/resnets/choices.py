@@ -5,6 +5,7 @@ Every choice is announced, with the option that overrules it where that is not p
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,6 +69,14 @@ def choose_preprocess(
     if start is not None and size is None:
         console.say(f"size     {start.preprocess.size} px, as the weights were trained with")
         return start.preprocess
+    if start is not None and size is not None:
+        photos = start.preprocess
+        resize = round(size * photos.resize / photos.size)
+        console.say(f"size     {size} px; else photos are read as the weights were trained with")
+        try:
+            return dataclasses.replace(photos, size=size, resize=resize)
+        except ValueError as error:
+            raise UserError(str(error)) from None
     side = median_short_side(dataset.splits["train"])
     if side is None:
         raise UserError(f"{dataset.root}: not one of the photos looked at can be opened")
@@ -141,6 +150,9 @@ def choose_recipe(
     if batch_size is not None:
         changes |= {"batch_size": batch_size, "lr": base.lr * batch_size / base.batch_size}
     chosen = override(base, {**changes, **(overrides or {})})
+    if "head_epochs" not in (overrides or {}):  # a short run must reach the rest of the network
+        head_epochs = min(chosen.head_epochs, chosen.epochs // 4)
+        chosen = dataclasses.replace(chosen, head_epochs=head_epochs)
     unit = "epoch" if chosen.epochs == 1 else "epochs"
     console.say(
         f"recipe   {chosen.name}: {chosen.epochs} {unit}, batches of {chosen.batch_size}, "

@@ -149,7 +149,8 @@ def train(
         fingerprint=_fingerprint(dataset),
         split=dataset.split_info,
         classes=dataset.classes,
-        weights=weights,
+        weights=None if weights is None else str(weights),
+        start={} if start is None else _record(start),
         spec=spec.to_dict(),
         preprocess=preprocess.to_dict(),
         recipe=chosen.to_dict(),
@@ -201,6 +202,12 @@ def resume(
 # -- the run ------------------------------------------------------------------------------------
 
 
+def _record(start: Model) -> dict[str, Any]:
+    """Return what a run's own model files carry on of the weights that it starts from."""
+    data = {k: v for k, v in start.data.items() if k != "seen"}
+    return {"licence": start.licence, "data": {"spec": start.spec.name, **data}}
+
+
 def _create_folder(out: str | Path | None, dataset: Dataset, spec: ResNetSpec) -> RunFolder:
     if out is not None:
         return RunFolder.create(Path(out))
@@ -250,7 +257,9 @@ def _execute(
             "photos": len(dataset.splits["all"]),
             **config.split,
             **record_seen(dataset),
+            **({"start": config.start["data"]} if config.start else {}),
         },
+        licence=config.start.get("licence", ""),
         versions=config.versions,
     )
     display = Display(console, recipe.epochs)

@@ -298,7 +298,7 @@ class ResNetSpec:
         """Count multiply-adds of one image (`size`: side, or height and width, in pixels).
 
         Convolutions, attention and the classifier count; norms, activations and pooling do not:
-        the count that the papers call FLOPs and that torchvision and timm publish.
+        the count that the papers call FLOPs and that torchvision publishes.
 
         Raises:
           ValueError: a side is not positive.
@@ -325,6 +325,8 @@ class ResNetSpec:
         height, width = (size, size) if isinstance(size, int) else size
         _check_int("height", height, 1)
         _check_int("width", width, 1)
+        if self.head.pool == "all" and (height, width) != (self.image_size,) * 2:
+            raise ValueError(f"{self.name} takes photos of {self.image_size} px only")
         return height, width
 
     # -- variants and JSON ----------------------------------------------------------------------
@@ -346,10 +348,10 @@ class ResNetSpec:
         return self.stem is not None and self.stem.pool != "none"
 
     def shares_weights_with(self, other: ResNetSpec) -> bool:
-        """Tell whether the two differ at most in name, classes and the size of the photos."""
-        return self == other.replace(
-            name=self.name, num_classes=self.num_classes, image_size=self.image_size
-        )
+        """Tell whether the two differ at most in name, classes and the size of the photos; the last
+        only where the classifier reads pooled features."""
+        size = other.image_size if self.head.pool == "all" else self.image_size
+        return self == other.replace(name=self.name, num_classes=self.num_classes, image_size=size)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; `from_dict` reads them back to an equal spec."""

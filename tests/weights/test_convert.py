@@ -190,7 +190,13 @@ def folded_onnx(net: nn.Module, path: Path) -> Path:
             bias = tensor(f"onnx::Conv_{2 * number + 1}", norm.bias - norm.running_mean * scale)
             nodes.append(
                 onnx.helper.make_node(
-                    "Conv", ["x", weight, bias], ["x"], name, strides=list(layer.stride)
+                    "Conv",
+                    ["x", weight, bias],
+                    ["x"],
+                    name,
+                    strides=list(layer.stride),
+                    pads=[layer.kernel_size[0] // 2] * 4,
+                    group=layer.groups,
                 )
             )
         if isinstance(layer, resnets.nn.blocks.Block):

@@ -121,14 +121,6 @@ def test_rows_are_recognised(row: str, dialect: str, also: tuple[str, ...]) -> N
     assert (match.spec, match.dialect.name, match.also) == (spec, dialect, also)
 
 
-def test_what_a_file_says_of_itself_decides_between_rows_that_fit() -> None:
-    state = random_state(shallow(get_spec("resnet50")))
-    rows = [shallow(get_spec(name)) for name in ("resnet50", "resnet50_v1")]
-    assert recognise(state, "x", rows).spec.name == "resnet50"
-    assert recognise(state, "x", rows, hint="resnet50_v1").spec.name == "resnet50_v1"
-    assert recognise(state, "x", rows, hint="resnet18").spec.name == "resnet50"
-
-
 def test_weights_without_a_classifier_give_a_network_without_one() -> None:
     spec = get_spec("resnet20")
     state = {k: v for k, v in random_state(spec).items() if not k.startswith("fc.")}

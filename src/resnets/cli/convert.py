@@ -10,6 +10,7 @@ from typer import Option
 
 from resnets.cli.options import Force, check_output
 from resnets.errors import UserError
+from resnets.zoo import get_spec
 
 
 def command(
@@ -52,8 +53,15 @@ def command(
     from resnets.console import Console
     from resnets.weights import model_file
     from resnets.weights.convert import open_model
-    from resnets.weights.export import export
+    from resnets.weights.export import check_target, export
+    from resnets.weights.origins import named
 
+    if to is not None:
+        check_target(to)
+    if preprocess is not None:
+        named(preprocess)
+    if arch is not None:
+        get_spec(arch)
     console = Console()
     model = open_model(
         source,

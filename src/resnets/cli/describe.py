@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resnets.cli.options import Force, Json, check_output, json_path, write_json
+from resnets.errors import UserError
 from resnets.plan import activations, macs
 from resnets.spec import ResNetSpec
 from resnets.zoo import ZOO, get_spec
@@ -41,7 +42,10 @@ def command(
         values |= {"about": row.about, "flaws": list(row.flaws)}
         values["published"] = [asdict(figure) for figure in row.published]
     size = size or spec.image_size
-    values = {**_architecture(spec, size), **values, "spec": spec.to_dict()}
+    try:
+        values = {**_architecture(spec, size), **values, "spec": spec.to_dict()}
+    except ValueError as error:
+        raise UserError(f"--size {size}: {error}") from None
     if json:
         write_json(values, json)
     if diagram:

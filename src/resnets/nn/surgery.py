@@ -14,22 +14,21 @@ from resnets.nn.blocks import Block
 from resnets.nn.layers import PadShortcut
 from resnets.nn.resnet import ResNet
 
+STEPS = (nn.Conv2d, nn.BatchNorm2d, nn.GroupNorm, nn.ReLU, nn.PReLU)
+
 
 def zero_init_residual(net: nn.Module) -> None:
     """Start every residual block as the identity: γ = 0 in the last BN of its branch.
 
     Goyal et al. 2017, arXiv:1706.02677, section 5.1. Branches that end in a convolution, as those
-    of pre-activation blocks do, are left as they are.
+    of pre-activation blocks do, or in an activation are left as they are.
     """
     for block in net.modules():
         if isinstance(block, Block):
-            weighted = [
-                layer
-                for layer in block.branch().values()
-                if isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.GroupNorm)
-            ]
-            if not isinstance(weighted[-1], nn.Conv2d):
-                nn.init.zeros_(weighted[-1].weight)
+            steps = [layer for layer in block.branch().values() if isinstance(layer, STEPS)]
+            # Behind a γ of 0 a ReLU would pass no gradient, and the branch never wake up.
+            if isinstance(steps[-1], nn.BatchNorm2d | nn.GroupNorm):
+                nn.init.zeros_(steps[-1].weight)
 
 
 # -- maps of features ---------------------------------------------------------------------------
@@ -77,8 +76,18 @@ def set_output_stride(net: ResNet, stride: int) -> None:
     the dilation of the stage before.
 
     Raises:
-      UserError: the stem alone has a larger stride, or `stride` is none that the network passes.
+      UserError: the stem alone has a larger stride, `stride` is none that the network passes, its
+        strides are not in the first block of a stage, or it has been changed before.
     """
+    spec = net.spec
+    if (
+        spec.entries
+        or spec.stride_at != "first"
+        or spec.padding != "same"
+        or spec.antialias != "none"
+    ):
+        raise UserError(f"{spec.name}: its strides are not of the kind that dilation can replace")
+    _check_unchanged(net)
     strides = [int(info["reduction"]) for info in net.feature_info]
     if stride not in strides:
         raise UserError(f"{net.spec.name} has strides {strides}, and none of {stride}")
@@ -112,12 +121,20 @@ def _dilate(block: nn.Module, first: int, then: int, unstride: bool) -> None:
                 block.downsample.register_module(name, window)
 
 
+def _check_unchanged(net: ResNet) -> None:
+    if net.output_stride != max(stride for _, stride in net.spec.plan.reaches().values()):
+        raise UserError(f"{net.spec.name}: its output stride was changed to {net.output_stride}")
+
+
 def antialiased(net: ResNet, kind: str = "blur") -> ResNet:
     """Return the network with its strides replaced by smooth subsampling, on the same weights.
 
     Zhang 2019, arXiv:1904.11486: ``blur`` (1-2-1) or ``avg`` (2×2). It has no weights of its own.
     """
-    smooth = ResNet(net.spec.replace(antialias=kind)).to(net.fc.weight.device)  # type: ignore[arg-type]
+    if kind not in ("blur", "avg"):
+        raise UserError(f"kind={kind!r}: blur or avg")
+    _check_unchanged(net)
+    smooth = ResNet(net.spec.replace(antialias=kind)).to(next(net.parameters()))
     smooth.load_state_dict(net.state_dict())
     return smooth.train(net.training)
 
@@ -193,6 +210,9 @@ def inflate(net: ResNet, frames: int = 3, mode: str = "mean") -> ResNet:
         raise UserError(f"frames={frames}: an odd number, so that a kernel has a middle")
     if mode not in ("mean", "centre"):
         raise UserError(f"mode={mode!r}: mean or centre")
+    _check_unchanged(net)
+    if net.spec.attention != "none" or net.spec.head.pool != "avg":
+        raise UserError(f"{net.spec.name}: no inflation of its attention or its pooling")
     video = copy.deepcopy(net)
     for module in list(video.modules()):
         for name, layer in list(module.named_children()):

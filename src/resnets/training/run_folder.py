@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +23,8 @@ class Config:
       data: what was trained on, as `open_dataset` takes it, with `data_options`; None for arrays.
       fingerprint: of the data's ids, labels and splits, checked before resuming.
       split: how the splits came about.
-      weights: the model file that training starts from, if any.
+      weights: what training starts from, if anything.
+      start: the licence and the record of data of these weights, which the run's own carry on.
       spec, preprocess, recipe, machine: as their classes' `to_dict` gives them.
     """
 
@@ -41,6 +42,7 @@ class Config:
     checkpoint_every: float
     versions: Mapping[str, str]
     weights: str | None = None
+    start: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -32,15 +32,19 @@ def adapt(
     if in_channels not in (None, spec.in_channels):
         assert in_channels is not None
         first = next(name for name, layer in spec.plan.layers() if isinstance(layer, Conv))
-        if spec.stem is None:
-            raise UserError(f"{spec.name} has no stem that could take {in_channels} channels")
+        if spec.stem is None or spec.standardized:
+            raise UserError(
+                f"{spec.name} has no stem that could be changed to {in_channels} channels"
+            )
         say(f"stem     {spec.in_channels} channels to {in_channels}: {rule(in_channels)}")
         spec = spec.replace(in_channels=in_channels)
         adapted[f"{first}.weight"] = spread(adapted[f"{first}.weight"], in_channels)
     if num_classes not in (None, spec.num_classes):
         say(f"head     {spec.num_classes} classes to {num_classes}: a fresh classifier")
         spec = spec.replace(num_classes=num_classes)
-        fresh = {k: v for k, v in ResNet(spec).state_dict().items() if k.startswith(HEAD)}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            fresh = {k: v for k, v in ResNet(spec).state_dict().items() if k.startswith(HEAD)}
         adapted = {k: v for k, v in adapted.items() if not k.startswith(HEAD)} | fresh
     return spec, adapted
 

@@ -15,7 +15,7 @@ from resnets.data.preprocess import STATISTICS, Preprocess
 from resnets.errors import UserError
 from resnets.spec import ResNetSpec
 from resnets.version import VERSION
-from resnets.weights import hub, model_file, origins
+from resnets.weights import claims, hub, model_file, origins
 from resnets.weights.adapt import adapt
 from resnets.weights.dialects import DIALECTS
 from resnets.weights.graph import match_graph
@@ -74,11 +74,20 @@ def open_model(
     spec, state = adapt(model.weights, model.spec, num_classes, in_channels, say)
     names = model.classes
     if num_classes not in (None, len(names)):
-        names = tuple(f"class {i}" for i in range(spec.num_classes))
+        names, _ = published(spec.num_classes, "")
     photos = model.preprocess
     if photos.channels != spec.in_channels:
         photos = _for_channels(photos, spec.in_channels)
-    return dataclasses.replace(model, spec=spec, weights=state, classes=names, preprocess=photos)
+    # Figures and recipe are of the network as it was.
+    return dataclasses.replace(
+        model,
+        spec=spec,
+        weights=state,
+        classes=names,
+        preprocess=photos,
+        metrics={},
+        recipe={},
+    )
 
 
 def is_model_file(path: Path) -> bool:
@@ -100,7 +109,11 @@ def fit(foreign: Foreign, rows: Sequence[ResNetSpec]) -> tuple[Match, dict[str, 
     """
     nodes = foreign.facts.get("nodes")
     if nodes is None:
-        match = recognise(foreign.tensors, foreign.path, rows, _hint(foreign.facts))
+        said = claims.of(foreign)
+        match = recognise(
+            foreign.tensors, foreign.path, [row for row in rows if said.allows(row)] or rows
+        )
+        said.check(match)
         return match, to_ours(match.dialect, match.spec, foreign.tensors, foreign.path)
     (spec, state), *others = match_graph(nodes, foreign.tensors, foreign.path, rows)
     also = tuple(other.name for other, _ in others)
@@ -115,12 +128,17 @@ def _imported(
     say: Say,
 ) -> Model:
     rows = [get_spec(arch)] if arch else [row.spec for row in ZOO.values()]
-    padding = (foreign.facts.get("config") or {}).get("global_padding")
-    if padding:  # transformers' BiT: the same names and shapes, and another network
-        raise UserError(f"{foreign.path}: global_padding={padding!r} is of no row here")
     match, state = fit(foreign, rows)
+    if not match.spec.num_classes:
+        raise UserError(
+            f"{foreign.path}: weights of {match.spec.name} without a classifier; for features, "
+            "create_model(…, num_classes=0, weights=…)"
+        )
     state = _complete(match, state)
     say(f"weights  {foreign.path}: {match.spec.name}, in the names of {match.dialect.name}")
+    if foreign.facts.get("also"):
+        taken = ".".join(foreign.facts["wrappers"])
+        say(f"         taken from {taken}; it also holds {', '.join(foreign.facts['also'])}")
     if match.also:
         say(f"         fit {', '.join(match.also)} as well; --arch for another")
     if preprocess:
@@ -133,8 +151,13 @@ def _imported(
         f"photos   as {origin}: {photos.size} px of {photos.resize} ({photos.fit}), "
         f"{photos.interpolation}, {photos.order}; --preprocess for another way"
     )
+    if match.spec.head.pool == "all" and photos.size != match.spec.image_size:
+        raise UserError(
+            f"{match.spec.name} takes photos of {match.spec.image_size} px, and {origin} gives "
+            f"{photos.size}; --preprocess for another way"
+        )
     spec = match.spec.replace(image_size=photos.size)
-    names = _names(classes, spec, foreign.facts, say)
+    names = _names(classes, spec, match.dialect.name, foreign.facts, say)
     return Model(
         spec=spec,
         classes=names,
@@ -145,26 +168,9 @@ def _imported(
             "dialect": match.dialect.name,
             "sha256": _digest(foreign.path),
         },
-        licence=str(foreign.facts.get("licence", "")),
+        licence=claims.licence(foreign),
         versions={"resnets": VERSION, "torch": str(torch.__version__)},
     )
-
-
-def _hint(facts: Mapping[str, Any]) -> str | None:
-    """Return the row that a file says it is of."""
-    config = facts.get("config") or {}
-    if config.get("model_type") == "resnet" and config.get("downsample_in_bottleneck"):
-        return next(
-            (f"resnet{d}_v1" for d in (50, 101, 152) if _depths(d) == config["depths"]), None
-        )
-    for name in (config.get("architecture"), facts.get("arch")):
-        if isinstance(name, str) and name.partition(".")[0] in ZOO:
-            return name.partition(".")[0]
-    return None
-
-
-def _depths(depth: int) -> list[int]:
-    return list(get_spec(f"resnet{depth}").depths)
 
 
 def _complete(match: Match, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -185,16 +191,23 @@ def _for_channels(photos: Preprocess, channels: int) -> Preprocess:
 
 
 def _names(
-    classes: Sequence[str] | None, spec: ResNetSpec, facts: Mapping[str, Any], say: Say
+    classes: Sequence[str] | None,
+    spec: ResNetSpec,
+    dialect: str,
+    facts: Mapping[str, Any],
+    say: Say,
 ) -> tuple[str, ...]:
-    labels = (facts.get("config") or {}).get("id2label")
+    config = facts.get("config") or {}
+    labels, names = config.get("id2label"), config.get("label_names")
+    if isinstance(names, list) and len(names) == spec.num_classes:
+        labels = {str(i): name for i, name in enumerate(names)}
     if classes is not None:
         found, whose = tuple(classes), "as given"
     elif isinstance(labels, dict) and set(labels) == {str(i) for i in range(spec.num_classes)}:
         found = tuple(str(labels[str(i)]) for i in range(spec.num_classes))
         whose = "of the configuration"
     else:
-        found, whose = published(spec.num_classes, spec.image_size)
+        found, whose = published(spec.num_classes, dialect)
     if len(found) != spec.num_classes:
         raise UserError(f"{len(found)} class names for {spec.num_classes} outputs")
     if len(set(found)) < len(found):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -41,10 +42,15 @@ def export(model: Model, to: str, path: Path) -> None:
     Raises:
       UserError: an unknown project, one that has no such network, or a file that cannot be written.
     """
+    check_target(to)
+    WRITERS[to](model, path)
+
+
+def check_target(to: str) -> None:
+    """Raise UserError, with the near names or all, for what is no project to write for."""
     if to not in WRITERS:
         known = did_you_mean(to, WRITERS) or f"; one of: {', '.join(WRITERS)}"
         raise UserError(f"--to {to}: unknown{known}")
-    WRITERS[to](model, path)
 
 
 def _row(model: Model, peer: str, known: Container[str]) -> str:
@@ -64,11 +70,14 @@ def _torchvision(model: Model, path: Path) -> None:
     if path.suffix not in STATE_DICTS:
         raise UserError(f"{path}: a state dict is written as {', '.join(STATE_DICTS)}")
     state = to_theirs(DIALECTS["torchvision"], model.spec, model.weights)
-    with atomic(path) as temporary:
-        if path.suffix == ".safetensors":
-            save_file(state, temporary)
-        else:
-            torch.save(state, temporary)
+    try:
+        with atomic(path) as temporary:
+            if path.suffix == ".safetensors":
+                save_file(state, temporary, metadata={"license": model.licence})
+            else:
+                torch.save(state, temporary)
+    except (RuntimeError, SafetensorError) as error:
+        raise UserError(f"cannot write {path}: {error}") from None
 
 
 def _timm(model: Model, path: Path) -> None:
@@ -96,6 +105,7 @@ def _photos(model: Model, peer: str) -> dict[str, Any]:
         "interpolation": photos.interpolation,
         "mean": list(photos.mean),
         "std": list(photos.std),
+        "license": model.licence,
     }
 
 
@@ -112,6 +122,8 @@ def _transformers(model: Model, path: Path) -> None:
     if not dialect.speaks(spec):
         raise UserError(f"transformers' ResNet cannot be a {spec.name}")
     photos = _photos(model, "transformers")
+    if model.preprocess.fit == "stretch" or model.preprocess.size >= 384:
+        raise UserError(f"{path}: transformers' ResNets crop, and below 384 px only")
     numbered = {str(i): name for i, name in enumerate(model.classes)}
     config = {
         "model_type": "resnet",
@@ -126,6 +138,7 @@ def _transformers(model: Model, path: Path) -> None:
         "id2label": numbered,
         "label2id": {name: int(i) for i, name in numbered.items()},
         "torch_dtype": "float32",
+        "license": model.licence,
     }
     reading = {
         "image_processor_type": "ConvNextImageProcessor",
@@ -145,15 +158,20 @@ def _transformers(model: Model, path: Path) -> None:
 def _folder(path: Path, state: Mapping[str, Tensor], files: Mapping[str, Any]) -> None:
     if path.suffix in STATE_DICTS:
         raise UserError(f"{path}: a folder is written here; name one without {path.suffix}")
+    if path.exists():  # files of two models must not mix
+        raise UserError(f"{path} exists: name a folder that does not")
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        for name, value in files.items():
-            with atomic(path / name) as temporary:
-                temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        with atomic(path / "model.safetensors") as temporary:
-            save_file(dict(state), temporary, metadata={"format": "pt"})
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as parent:
+            draft = Path(parent) / path.name
+            draft.mkdir()
+            for name, value in files.items():
+                text = json.dumps(value, indent=2) + "\n"
+                (draft / name).write_text(text, encoding="utf-8")
+            save_file(dict(state), draft / "model.safetensors", metadata={"format": "pt"})
+            draft.rename(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot write {path}: {error}") from None
 
 
 def _keras(model: Model, path: Path) -> None:

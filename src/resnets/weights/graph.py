@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose
 from typing import Any
 
 import torch
@@ -20,6 +21,12 @@ from resnets.spec import ResNetSpec
 
 Node = Mapping[str, Any]
 State = dict[str, Tensor]
+OPERATORS = {
+    *("Conv", "BatchNormalization", "Relu", "Add", "Gemm", "Identity", "Constant", "Dropout"),
+    *("MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean", "Flatten", "Reshape"),
+    *("Shape", "Gather", "Concat", "Unsqueeze", "Squeeze", "Cast"),
+}
+"""What ResNets without attention are made of; another operator is another network."""
 NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -34,7 +41,7 @@ class Graph:
     tensors: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, nodes: Sequence[Node], tensors: Mapping[str, Tensor]) -> Graph:
+    def of(cls, nodes: Sequence[Node], tensors: Mapping[str, Tensor], source: object) -> Graph:
         def ops(*names: str) -> tuple[Node, ...]:
             return tuple(
                 node
@@ -43,8 +50,11 @@ class Graph:
             )
 
         convs, norms = ops("Conv"), ops("BatchNormalization")
+        strange = sorted({node["op"] for node in nodes} - OPERATORS)
+        if strange:
+            raise UserError(f"{source}: has {', '.join(strange)}, as no row here that is read so")
         additions = sum(node["op"] == "Add" for node in nodes)
-        return cls(convs, norms, ops("Gemm", "MatMul"), additions, tensors)
+        return cls(convs, norms, ops("Gemm"), additions, tensors)
 
     def tensor(self, node: Node, index: int) -> Tensor | None:
         inputs = node["inputs"]
@@ -59,7 +69,7 @@ def match_graph(
     Raises:
       UserError: no row is; the message says what the graph has.
     """
-    graph = Graph.of(nodes, tensors)
+    graph = Graph.of(nodes, tensors, source)
     found = []
     for row in rows:
         for order in (_branch_first, _shortcut_first):
@@ -123,6 +133,8 @@ def _state(
             return None
     else:
         for (name, _), node in zip(norms, graph.norms, strict=True):
+            if not isclose(node["attributes"].get("epsilon", 1e-5), spec.norm_eps, rel_tol=1e-3):
+                return None
             for index, tensor in enumerate(NORM, 1):
                 value = graph.tensor(node, index)
                 if value is None:
@@ -147,7 +159,13 @@ def _state(
 def _same(layer: Conv, weight: Tensor, node: Node, first: bool) -> bool:
     """Tell whether a convolution is that of a plan; the first may read other channels."""
     shape = layer.tensors()["weight"]
-    strides = node["attributes"].get("strides", [1, 1])
+    attributes = node["attributes"]
+    strides = attributes.get("strides", [1, 1])
+    centred = [layer.kernel // 2] * 4
+    if layer.padding != "same" or attributes.get("pads", [0] * 4) != centred:
+        return False
+    if set(attributes.get("dilations", [1])) != {1} or attributes.get("group", 1) != layer.groups:
+        return False
     same = tuple(weight.shape)[1:] == shape[1:] or (first and weight.shape[2:] == shape[2:])
     return same and len(weight) == shape[0] and strides == [layer.stride] * 2
 

@@ -23,13 +23,15 @@ Say = Callable[[str], None]
 TIMM_FILES = ("model.safetensors", "config.json")
 TAGS = {"v1": "IMAGENET1K_V1", "v2": "IMAGENET1K_V2"}
 TORCHVISION_LICENCE = "BSD-3-Clause"
+FILES = (".pth", ".pt", ".th", ".bin", ".safetensors", ".h5", ".keras", ".onnx")
 CHUNK = 1 << 20
 
 
 def is_name(source: object) -> bool:
     """Tell whether this names published weights rather than a file that is there."""
     text = str(source)
-    return text.startswith(("timm/", "torchvision/")) and not Path(text).exists()
+    named = text.startswith(("timm/", "torchvision/")) and not text.endswith(FILES)
+    return isinstance(source, str) and named and not Path(text).exists()
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,20 @@ def _timm(name: str, say: Say) -> Fetched:
         raise UserError(f"{repo}: the hub has no such weights") from None
     except errors.LocalEntryNotFoundError:
         raise UserError(f"{repo}: no connection to the hub, and not fetched before") from None
-    except (errors.HfHubHTTPError, OSError) as error:
+    except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
         raise UserError(f"{repo}: {str(error).splitlines()[0]}") from None
+    for path in found:
+        _verify_blob(path, repo)
     licence = _licence(repo)
     say(f"fetched  {repo}: {found[0].parent}; licence {licence}")
     return Fetched(found[0].parent, licence)
+
+
+def _verify_blob(file: Path, repo: str) -> None:
+    """Check a large file against its SHA-256, under which the hub's cache keeps it."""
+    blob = file.resolve()
+    if re.fullmatch(r"[0-9a-f]{64}", blob.name):
+        _verify(blob, blob.name, f"{repo}: {file.name}")
 
 
 def _licence(repo: str) -> str:
@@ -88,8 +99,9 @@ def _licence(repo: str) -> str:
 
     try:
         card = Path(huggingface_hub.hf_hub_download(repo, "README.md"))
-        match = re.search(r"^license:\s*(\S+)", card.read_text(encoding="utf-8"), re.MULTILINE)
-        return match[1] if match else "not stated"
+        text = card.read_text(encoding="utf-8")
+        fields = dict(re.findall(r"^(license\w*):\s*(\S+)", text, re.MULTILINE))
+        return fields.get("license_name") or fields.get("license") or "not stated"
     except Exception:  # whatever the reason, the weights are there and the licence is not known
         return "not known"
 

@@ -15,10 +15,14 @@ def imagenet() -> tuple[str, ...]:
     return tuple(ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
 
 
-def published(classes: int, size: int) -> tuple[tuple[str, ...], str]:
-    """Return the names for a number of classes at a photo size, and where they are from."""
+CIFAR_DIALECTS = ("cifar", "wrn", "keras-numbered")
+"""Ten outputs of these projects are CIFAR-10's; of others they may be anything."""
+
+
+def published(classes: int, dialect: str) -> tuple[tuple[str, ...], str]:
+    """Return the names for a number of classes in a dialect, and where they are from."""
     if classes == 1000:
         return imagenet(), "ImageNet's"
-    if (classes, size) == (10, 32):
+    if classes == 10 and dialect in CIFAR_DIALECTS:
         return CIFAR10, "CIFAR-10's"
     return tuple(f"class {i}" for i in range(classes)), "numbered"

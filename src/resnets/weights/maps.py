@@ -102,7 +102,6 @@ def recognise(
     tensors: Mapping[str, Tensor],
     source: object,
     rows: Sequence[ResNetSpec],
-    hint: str | None = None,
 ) -> Match:
     """Find out which of `rows` a file holds, and in which dialect, from names and shapes.
 
@@ -110,7 +109,6 @@ def recognise(
       tensors: as the file holds them.
       source: the file, for messages.
       rows: the specs that it may be, the likeliest first.
-      hint: the name of one that the file says it is: taken if it fits.
 
     Raises:
       UserError: nothing fits; then it lists what is missing, extra or of another shape.
@@ -126,8 +124,8 @@ def recognise(
     # All rows of the first dialect that fits at all: one file has one dialect.
     _, dialect = fits[0]
     specs = {spec.name: spec for spec, other in fits if other is dialect}
-    name = hint if hint in specs else next(iter(specs))
-    return Match(specs[name], dialect, tuple(other for other in specs if other != name))
+    name, *also = specs
+    return Match(specs[name], dialect, tuple(also))
 
 
 def _fitted(dialect: Dialect, spec: ResNetSpec, tensors: Mapping[str, Tensor]) -> ResNetSpec | None:

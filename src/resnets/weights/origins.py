@@ -53,7 +53,6 @@ BY_DIALECT = {
     "arcface": "faces",
     "keras-applications": "keras",
     "keras-applications-v2": "keras-v2",
-    "keras-numbered": "bytes",
 }
 
 
@@ -71,14 +70,21 @@ def origin_of(match: Match, path: Path, facts: Mapping[str, Any]) -> tuple[str, 
     published = _torchvision(path.name)
     if published:
         return published
-    name = _by_kind(match)
+    name = _by_kind(match, path)
     return name, ORIGINS[name]
 
 
-def _by_kind(match: Match) -> str:
+def _by_kind(match: Match, path: Path) -> str:
     spec, dialect = match.spec, match.dialect.name
     if spec.standardized:
         return "bit"
+    if dialect.startswith("keras") and dialect not in BY_DIALECT and spec.name != "resnet8":
+        raise UserError(
+            f"{path}: how its photos were read is not known; --preprocess, one of: "
+            f"{', '.join(ORIGINS)}"
+        )
+    if dialect.startswith("keras") and dialect not in BY_DIALECT:
+        return "bytes"
     if dialect == "cifar":
         return "cifar-kuangliu" if spec.shortcut != "A" else "cifar"
     if dialect in BY_DIALECT:
@@ -149,15 +155,26 @@ RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 def from_transformers(config: Mapping[str, Any]) -> Preprocess:
     """Read transformers' ``preprocessor_config.json``. Raises UserError where it cannot."""
     try:
+        kind = config.get("image_processor_type", config.get("feature_extractor_type", ""))
         size = config["size"]
+        size = {"shortest_edge": size} if isinstance(size, int) else size
         side = int(size.get("shortest_edge", size.get("height", 0)))
+        if kind.startswith("Convnext") or kind.startswith("ConvNext"):
+            # Below 384 px it scales by the crop and cuts, from there on it stretches.
+            resize = int(side / float(config.get("crop_pct") or 224 / 256))
+            crop, fit = (side, "short") if side < 384 else (side, "stretch")
+            resize = resize if fit == "short" else side
+        else:
+            crop = config.get("crop_size", side) if config.get("do_center_crop") else side
+            crop = int(crop["height"] if isinstance(crop, Mapping) else crop)
+            resize, fit = side, "short" if "shortest_edge" in size else "stretch"
         return Preprocess(
-            side,
-            int(side / float(config.get("crop_pct") or 1.0)),
+            crop,
+            resize,
             interpolation=RESAMPLING[config.get("resample", 3)],
             mean=tuple(map(float, config["image_mean"])),
             std=tuple(map(float, config["image_std"])),
-            fit="short" if "shortest_edge" in size else "stretch",
+            fit=fit,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(

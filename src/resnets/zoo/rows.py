@@ -14,9 +14,10 @@ from resnets.spec import ResNetSpec
 class Figure:
     """A published number; our own count must agree with it to one `step`, its last printed digit.
 
-    `kind` is ``params``, ``weights`` (parameters without those of the norms), ``macs`` (at the
-    row's image size, or at `size` pixels), ``top1`` or ``error`` (both in percent). `note` says
-    which of several.
+    `kind` is ``params``, ``weights`` (parameters without those of the norms), ``total`` (with the
+    norms' running statistics), ``macs`` (at the row's image size, or at `size` pixels),
+    ``macs+norms`` (which counts norms too, as timm does), ``top1`` or ``error`` (both in percent).
+    `note` says which of several.
     """
 
     name: str

@@ -63,6 +63,7 @@ class Network:
     """
 
     path: Path
+    name: str = ""
     layers: list[Facts] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
     groups: dict[str, str] = field(default_factory=dict)
@@ -73,7 +74,7 @@ class Network:
         return [name for name, flag in stored if flag is None or layer["config"].get(flag, True)]
 
     def facts(self) -> Facts:
-        return {"layers": self.layers, "outputs": self.outputs}
+        return {"name": self.name, "layers": self.layers, "outputs": self.outputs}
 
 
 def parse(path: Path, model: Json) -> Network:
@@ -89,6 +90,8 @@ def parse(path: Path, model: Json) -> Network:
                 f"{path}: a model of class {shown(model['class_name'])}, which is code; "
                 "only Functional and Sequential models are data"
             )
+        if isinstance(model["config"], Mapping):  # an old Sequential's is a list
+            network.name = str(model["config"].get("name", ""))
         network.outputs = _flatten(network, model, "", "", [])
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise UserError(f"{path}: damaged (its configuration: {shown(repr(error))})") from None

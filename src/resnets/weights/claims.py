@@ -1,0 +1,103 @@
+"""What a checkpoint says of itself, beside its tensors: never guessed over.
+
+Names and shapes do not tell where a stride is, how a pool works or which activation there is; the
+configuration that some projects store does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isclose
+from pathlib import Path
+from typing import Any
+
+from resnets.errors import UserError
+from resnets.layers import Conv, Norm
+from resnets.spec import ResNetSpec
+from resnets.weights.maps import Match
+from resnets.weights.readers import Foreign
+from resnets.zoo import ZOO
+
+ACTIVATIONS = ("relu", "linear", "softmax", "sigmoid")
+PLAIN_ARGUMENTS = ("in_chans", "num_classes", "global_pool", "pretrained", "img_size")
+
+
+@dataclass(frozen=True)
+class Claims:
+    """`name`: the architecture that a file says it holds; `layers`: Keras'; `config`: others'."""
+
+    path: Path
+    name: str | None
+    config: Mapping[str, Any]
+    layers: Mapping[str, Mapping[str, Any]]
+
+    def allows(self, spec: ResNetSpec) -> bool:
+        """Tell whether the file may be of a row, by its name and by where its strides are."""
+        if self.name in ZOO and spec.name != self.name:
+            return False
+        if self.config.get("model_type") == "resnet":
+            inside = "1x1" if self.config.get("downsample_in_bottleneck") else "3x3"
+            return spec.block == "basic" or spec.stride_in == inside
+        return True
+
+    def check(self, match: Match) -> None:
+        """Raise UserError where the file says that it is another network than was recognised."""
+        spec, config = match.spec, self.config
+        if self.name and self.name not in (spec.name, *match.also):
+            self._refuse(f"it says it is a {self.name}, and its weights fit {spec.name}")
+        if not self.allows(spec):
+            self._refuse(f"its configuration is not that of a {spec.name}")
+        for key, expected in (("hidden_act", "relu"), ("global_padding", None)):
+            if config.get(key, expected) != expected:
+                self._refuse(f"{key}={config[key]!r} is of no row here")
+        arguments = config.get("model_args") or {}
+        odd = [key for key in arguments if key not in PLAIN_ARGUMENTS]
+        pool = arguments.get("global_pool", config.get("global_pool", "avg"))
+        if odd or pool != "avg":
+            self._refuse(f"{odd[0] if odd else 'global_pool'} changes it into no row here")
+        self._check_layers(match)
+
+    def _check_layers(self, match: Match) -> None:
+        theirs = match.dialect.layers(match.spec)
+        for name, layer in match.spec.plan.layers():
+            config = self.layers.get(theirs[name], {})
+            if isinstance(layer, Conv) and config.get("strides", [layer.stride]) not in (
+                [layer.stride],
+                [layer.stride] * 2,
+                layer.stride,
+            ):
+                self._refuse(f"{theirs[name]} has strides {config['strides']}")
+            if isinstance(layer, Norm) and not isclose(
+                config.get("epsilon", layer.eps), layer.eps, rel_tol=1e-3
+            ):
+                self._refuse(f"{theirs[name]} has epsilon {config['epsilon']}")
+        for name, config in self.layers.items():
+            if config.get("activation", "linear") not in ACTIVATIONS:
+                self._refuse(f"{name} has the activation {config['activation']}")
+
+    def _refuse(self, why: str) -> None:
+        raise UserError(f"{self.path}: {why}")
+
+
+def of(foreign: Foreign) -> Claims:
+    """Return what a checkpoint says of itself."""
+    facts = foreign.facts
+    config = facts.get("config") or {}
+    entries = facts.get("entries") or {}
+    name = config.get("architecture") or entries.get("arch") or facts.get("name")
+    name = name.partition(".")[0] if isinstance(name, str) else None
+    layers = {layer["name"]: layer["config"] for layer in facts.get("layers", ())}
+    if foreign.format == "torch" and name not in ZOO:
+        name = None  # a script's word for something of its own
+    if foreign.format in ("h5", "keras") and (name not in ZOO or "stem" not in layers):
+        name = None  # keras.applications has a resnet50, too; `resnets.keras` names a layer stem
+    return Claims(foreign.path, name, config, layers)
+
+
+def licence(foreign: Foreign) -> str:
+    """Return the licence that a configuration or a file's metadata states, or nothing."""
+    config = foreign.facts.get("config") or {}
+    photos = config.get("pretrained_cfg") or {}
+    metadata = foreign.facts.get("metadata") or {}
+    return str(photos.get("license") or config.get("license") or metadata.get("license") or "")
