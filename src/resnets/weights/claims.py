@@ -53,9 +53,10 @@ class Claims:
                 self._refuse(f"{key}={config[key]!r} is of no row here")
         arguments = config.get("model_args") or {}
         odd = [key for key in arguments if key not in PLAIN_ARGUMENTS]
-        pool = arguments.get("global_pool", config.get("global_pool", "avg"))
-        if odd or pool != "avg":
-            self._refuse(f"{odd[0] if odd else 'global_pool'} changes it into no row here")
+        if {source.get("global_pool", "avg") for source in (arguments, config)} != {"avg"}:
+            odd.append("global_pool")
+        if odd:
+            self._refuse(f"{odd[0]} changes it into no row here")
         self._check_layers(match)
 
     def _check_layers(self, match: Match) -> None:

@@ -110,9 +110,10 @@ def fit(foreign: Foreign, rows: Sequence[ResNetSpec]) -> tuple[Match, dict[str, 
     nodes = foreign.facts.get("nodes")
     if nodes is None:
         said = claims.of(foreign)
-        match = recognise(
-            foreign.tensors, foreign.path, [row for row in rows if said.allows(row)] or rows
-        )
+        match = recognise(foreign.tensors, foreign.path, rows)
+        alike = (match.spec.name, *match.also)
+        if meant := [row for row in rows if row.name in alike and said.allows(row)]:
+            match = recognise(foreign.tensors, foreign.path, meant)
         said.check(match)
         return match, to_ours(match.dialect, match.spec, foreign.tensors, foreign.path)
     (spec, state), *others = match_graph(nodes, foreign.tensors, foreign.path, rows)
