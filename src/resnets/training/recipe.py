@@ -275,11 +275,10 @@ def finetune() -> Recipe:
         small(),
         name="finetune",
         epochs=20,
-        lr=0.01,
         warmup_epochs=1.0,
         weight_decay=1e-4,
         head_epochs=2,
-        layer_decay=0.7,
+        layer_decay=0.8,
     )
 
 
