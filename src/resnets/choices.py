@@ -161,7 +161,7 @@ def choose_recipe(
     if chosen.head_epochs or chosen.layer_decay < 1 or chosen.bn == "fixed":
         norms = {"train": "learn the photos' statistics", "fixed": "keep the weights' statistics"}
         console.say(
-            f"         the classifier alone up to epoch {chosen.head_epochs}, then everything, each "
-            f"stage at {chosen.layer_decay:g} of the next one's rate; norms {norms[chosen.bn]}"
+            f"         the classifier alone up to epoch {chosen.head_epochs}, then everything, "
+            f"each stage at {chosen.layer_decay:g} of the next one's rate; norms {norms[chosen.bn]}"
         )
     return chosen
