@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
+STANDARD_EPS = 1e-8
+"""ε of standardised weights, as Big Transfer has it (arXiv:1912.11370, its code)."""
 Shape: TypeAlias = tuple[int, ...]
 Shapes: TypeAlias = dict[str, Shape]
 

@@ -14,14 +14,12 @@ import keras
 from keras import ops
 
 from resnets import layers
-from resnets.layers import Layer
+from resnets.layers import STANDARD_EPS, Layer
 from resnets.plan import Chain
 
 Tensor: TypeAlias = Any
 Builder: TypeAlias = Callable[[Any, str, Tensor], Tensor]
 
-STANDARD_EPS = 1e-8
-"""ε of standardised weights, as Big Transfer has it (arXiv:1912.11370, its code)."""
 LAST = {"data_format": "channels_last"}
 """Said to every layer, whatever the user's Keras is configured to."""
 

@@ -10,11 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnets import layers
-from resnets.layers import Layer
+from resnets.layers import STANDARD_EPS, Layer
 from resnets.plan import Chain
-
-STANDARD_EPS = 1e-8
-"""ε of standardised weights, as Big Transfer has it (arXiv:1912.11370, its code)."""
 
 
 def tf_pad(x: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:

@@ -66,7 +66,8 @@ def open_model(
         if arch not in (None, model.spec.name):
             raise UserError(f"{path}: a model file of {model.spec.name}, not of {arch}")
     else:
-        model = _imported(read(path), arch, classes, preprocess, say)
+        own = classes if num_classes is None else None
+        model = _imported(read(path), arch, own, preprocess, say)
     if licence is not None:
         model = dataclasses.replace(model, licence=licence)
     if num_classes is None and in_channels is None:
@@ -75,6 +76,10 @@ def open_model(
     names = model.classes
     if num_classes not in (None, len(names)):
         names, _ = published(spec.num_classes, "")
+    if classes is not None:
+        names = tuple(classes)
+    if len(names) != spec.num_classes:
+        raise UserError(f"{len(names)} class names for {spec.num_classes} outputs")
     photos = model.preprocess
     if photos.channels != spec.in_channels:
         photos = _for_channels(photos, spec.in_channels)
