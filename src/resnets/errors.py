@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LISTED = 40
+"""Names that an error lists before it counts the rest."""
+
 
 class UserError(Exception):
     """What the user gave cannot be used; the message is one line that names it and the way out.
@@ -17,3 +20,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean a, b?"`` for the known words near `word`, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
     return f"; did you mean {', '.join(near)}?" if near else ""
+
+
+def list_misfits(missing: list[str], extra: list[str], other_shape: list[str]) -> str:
+    """Return what keeps weights from fitting, in one line, or an empty string."""
+    found = {"missing": missing, "extra": extra, "of another shape": other_shape}
+    return "; ".join(f"{kind}: {_listed(names)}" for kind, names in found.items() if names)
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more

@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 STANDARD_EPS = 1e-8
 """ε of standardised weights, as Big Transfer has it (arXiv:1912.11370, its code)."""
+COUNTER = "num_batches_tracked"
+"""BatchNorm's count of batches: old files do not have it, Keras does not, and nothing reads it."""
 Shape: TypeAlias = tuple[int, ...]
 Shapes: TypeAlias = dict[str, Shape]
 
@@ -101,7 +103,7 @@ class Norm(Layer):
         if self.kind == "group":
             return {}
         shape = (self.channels,)
-        return {"running_mean": shape, "running_var": shape, "num_batches_tracked": ()}
+        return {"running_mean": shape, "running_var": shape, COUNTER: ()}
 
     @property
     def weights(self) -> int:

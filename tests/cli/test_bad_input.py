@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,27 +13,8 @@ import safetensors
 import torch
 from PIL import Image
 
-from resnets.cli import main
-
 FAST = ["--model", "resnet20", "--size", "16", "--epochs", "1", "--workers", "0"]
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def resnets(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a function that runs the command line: its status, output and error output."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["resnets", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 def draw(path: Path, shade: int) -> None:
@@ -70,39 +50,39 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 # -- data ---------------------------------------------------------------------------------------
 
 
-def test_an_empty_folder(resnets: Run, tmp_path: Path) -> None:
+def test_an_empty_folder(run: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    refused(resnets("train", tmp_path / "empty", *FAST), str(tmp_path / "empty"))
+    refused(run("train", tmp_path / "empty", *FAST), str(tmp_path / "empty"))
 
 
-def test_a_folder_that_is_not_there(resnets: Run, tmp_path: Path) -> None:
-    refused(resnets("train", tmp_path / "nothing"), str(tmp_path / "nothing"), "does not exist")
+def test_a_folder_that_is_not_there(run: Run, tmp_path: Path) -> None:
+    refused(run("train", tmp_path / "nothing"), str(tmp_path / "nothing"), "does not exist")
 
 
-def test_one_class(resnets: Run, photos: Path) -> None:
+def test_one_class(run: Run, photos: Path) -> None:
     shutil.rmtree(photos / "light")
-    refused(resnets("train", photos, *FAST), "dark", "class")
+    refused(run("train", photos, *FAST), "dark", "class")
 
 
-def test_a_class_with_one_photo(resnets: Run, photos: Path) -> None:
+def test_a_class_with_one_photo(run: Run, photos: Path) -> None:
     draw(photos / "lonely" / "a.png", 100)
-    refused(resnets("train", photos, *FAST), "'lonely'", "one training photo")
+    refused(run("train", photos, *FAST), "'lonely'", "one training photo")
 
 
-def test_a_split_without_a_class(resnets: Run, photos: Path, tmp_path: Path) -> None:
+def test_a_split_without_a_class(run: Run, photos: Path, tmp_path: Path) -> None:
     for split in ("train", "test"):
         shutil.copytree(photos, tmp_path / "splits" / split)
     shutil.rmtree(tmp_path / "splits" / "train" / "light")
-    refused(resnets("train", tmp_path / "splits", *FAST), "light", "train")
+    refused(run("train", tmp_path / "splits", *FAST), "light", "train")
 
 
-def test_photos_without_classes(resnets: Run, tmp_path: Path) -> None:
+def test_photos_without_classes(run: Run, tmp_path: Path) -> None:
     draw(tmp_path / "loose" / "a.png", 100)
-    refused(resnets("train", tmp_path / "loose", *FAST), str(tmp_path / "loose"))
+    refused(run("train", tmp_path / "loose", *FAST), str(tmp_path / "loose"))
 
 
 def test_broken_files_are_named_counted_and_left_out(
-    resnets: Run, photos: Path, tmp_path: Path
+    run: Run, photos: Path, tmp_path: Path
 ) -> None:
     whole = (photos / "dark" / "0.png").read_bytes()
     (photos / "dark" / "truncated.png").write_bytes(whole[: len(whole) // 2])
@@ -110,7 +90,7 @@ def test_broken_files_are_named_counted_and_left_out(
     (photos / "light" / "text.jpg").write_text("hello, I am text")
     (photos / "light" / "huge.png").write_bytes(_png_header(60_000, 60_000))
     before = snapshot(photos)
-    status, _, error = resnets("train", photos, *FAST, "--out", tmp_path / "run")
+    status, _, error = run("train", photos, *FAST, "--out", tmp_path / "run")
     assert status == 0, error
     for name, reason in {
         "truncated.png": "truncated",
@@ -123,14 +103,14 @@ def test_broken_files_are_named_counted_and_left_out(
     assert snapshot(photos) == before
 
 
-def test_a_class_of_broken_files(resnets: Run, photos: Path, tmp_path: Path) -> None:
+def test_a_class_of_broken_files(run: Run, photos: Path, tmp_path: Path) -> None:
     for file in (photos / "light").iterdir():
         file.write_bytes(b"")
-    refused(resnets("train", photos, *FAST, "--out", tmp_path / "run"), "'light'", "decodes")
+    refused(run("train", photos, *FAST, "--out", tmp_path / "run"), "'light'", "decodes")
 
 
 def test_a_symlink_loop_hidden_folders_and_odd_names(
-    resnets: Run, photos: Path, tmp_path: Path
+    run: Run, photos: Path, tmp_path: Path
 ) -> None:
     (photos / "dark" / "again").symlink_to(photos / "dark", target_is_directory=True)
     draw(photos / ".hidden" / "a.png", 10)
@@ -138,7 +118,7 @@ def test_a_symlink_loop_hidden_folders_and_odd_names(
     draw(photos / "ünï çødé 漢字" / "ß.png", 90)
     draw(photos / "ünï çødé 漢字" / ("x" * 240 + ".png"), 91)
     draw(photos / "ünï çødé 漢字" / "[1] *.png", 92)
-    status, _, error = resnets("train", photos, *FAST, "--out", tmp_path / "run")
+    status, _, error = run("train", photos, *FAST, "--out", tmp_path / "run")
     assert status == 0, error
     assert "3 classes; train 19" in error
     assert "hidden" in error
@@ -146,7 +126,7 @@ def test_a_symlink_loop_hidden_folders_and_odd_names(
 
 
 def test_no_permission(
-    resnets: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Whoever runs the tests may be root, whom no mode bits stop.
     scandir, mkdir = os.scandir, Path.mkdir
@@ -163,10 +143,10 @@ def test_no_permission(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", closed_folder)
-        refused(resnets("train", photos, *FAST, "--out", tmp_path / "run"), "no permission", "dark")
+        refused(run("train", photos, *FAST, "--out", tmp_path / "run"), "no permission", "dark")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "mkdir", closed_parent)
-        refused(resnets("train", photos, *FAST, "--out", tmp_path / "run"), "Permission denied")
+        refused(run("train", photos, *FAST, "--out", tmp_path / "run"), "Permission denied")
 
 
 # -- options ------------------------------------------------------------------------------------
@@ -189,9 +169,9 @@ def test_no_permission(
     ],
 )
 def test_options_that_cannot_be(
-    resnets: Run, photos: Path, tmp_path: Path, options: list[str], words: list[str]
+    run: Run, photos: Path, tmp_path: Path, options: list[str], words: list[str]
 ) -> None:
-    refused(resnets("train", photos, *FAST, "--out", tmp_path / "run", *options), *words)
+    refused(run("train", photos, *FAST, "--out", tmp_path / "run", *options), *words)
     assert not (tmp_path / "run").exists()
 
 
@@ -208,58 +188,58 @@ def test_options_that_cannot_be(
     ],
 )
 def test_misspelt_options_are_refused_before_the_data_are_read(
-    resnets: Run, photos: Path, options: list[str], monkeypatch: pytest.MonkeyPatch
+    run: Run, photos: Path, options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(photos)
-    status, _, error = resnets("train", photos, *options)
+    status, _, error = run("train", photos, *options)
     assert status == 2
     assert len(error.splitlines()) == 1, error  # not even the line that counts the photos
 
 
-def test_resuming_a_file_of_the_run(resnets: Run, tmp_path: Path) -> None:
+def test_resuming_a_file_of_the_run(run: Run, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     for name in ("config.yaml", "best.safetensors"):
         (tmp_path / "run" / name).touch()
-    refused(resnets("resume", tmp_path / "run" / "best.safetensors"), f"mean {tmp_path / 'run'}?")
+    refused(run("resume", tmp_path / "run" / "best.safetensors"), f"mean {tmp_path / 'run'}?")
 
 
-def test_an_output_that_exists(resnets: Run, photos: Path, tmp_path: Path, model: Path) -> None:
+def test_an_output_that_exists(run: Run, photos: Path, tmp_path: Path, model: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").write_text("mine")
-    refused(resnets("train", photos, *FAST, "--out", tmp_path / "run"), "exists")
+    refused(run("train", photos, *FAST, "--out", tmp_path / "run"), "exists")
     out = tmp_path / "out.csv"
     out.write_text("mine")
-    refused(resnets("predict", model, photos, "--out", out), "out.csv", "exists", "--force")
-    refused(resnets("evaluate", model, photos, "--json", out), "exists")
+    refused(run("predict", model, photos, "--out", out), "out.csv", "exists", "--force")
+    refused(run("evaluate", model, photos, "--json", out), "exists")
     assert out.read_text() == "mine"
     assert (tmp_path / "run" / "mine.txt").read_text() == "mine"
-    assert resnets("predict", model, photos, "--out", out, "--force")[0] == 0
+    assert run("predict", model, photos, "--out", out, "--force")[0] == 0
     assert out.read_text().startswith("path,label,probability,status,label_1")
 
 
 def test_outputs_that_cannot_be_written(
-    resnets: Run, photos: Path, tmp_path: Path, model: Path
+    run: Run, photos: Path, tmp_path: Path, model: Path
 ) -> None:
-    refused(resnets("predict", model, photos, "--out", tmp_path / "no" / "o.csv"), "not a folder")
-    refused(resnets("predict", model, photos, "--out", tmp_path), "is a folder")
-    refused(resnets("predict", model, photos, "--out", tmp_path / "o.xlsx"), ".parquet", ".csv")
+    refused(run("predict", model, photos, "--out", tmp_path / "no" / "o.csv"), "not a folder")
+    refused(run("predict", model, photos, "--out", tmp_path), "is a folder")
+    refused(run("predict", model, photos, "--out", tmp_path / "o.xlsx"), ".parquet", ".csv")
 
 
 @pytest.mark.parametrize("module", ["resnets.weights.model_file", "resnets.training.checkpoint"])
 def test_a_disk_that_fills_up_in_training(
-    resnets: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+    run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr(f"{module}.save_file", full)
     before = snapshot(photos)
-    refused(resnets("train", photos, *FAST, "--out", tmp_path / "run"), "No space left", "run")
+    refused(run("train", photos, *FAST, "--out", tmp_path / "run"), "No space left", "run")
     assert snapshot(photos) == before
 
 
 def test_a_disk_that_fills_up_in_predict(
-    resnets: Run, photos: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, photos: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "rows.jsonl"
     out.write_text("old")
@@ -268,7 +248,7 @@ def test_a_disk_that_fills_up_in_predict(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("resnets.files.sync", full)
-    refused(resnets("predict", model, photos, "--out", out, "--force"), "No space left", str(out))
+    refused(run("predict", model, photos, "--out", out, "--force"), "No space left", str(out))
     assert out.read_text() == "old"
     assert not list(tmp_path.glob(".rows*"))
 
@@ -292,7 +272,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_model_files_that_are_none(resnets: Run, photos: Path, tmp_path: Path, model: Path) -> None:
+def test_model_files_that_are_none(run: Run, photos: Path, tmp_path: Path, model: Path) -> None:
     content = model.read_bytes()
     files: dict[str, tuple[bytes, str]] = {
         "truncated.safetensors": (content[:-100], "truncated"),
@@ -303,30 +283,30 @@ def test_model_files_that_are_none(resnets: Run, photos: Path, tmp_path: Path, m
     }
     for name, (broken, word) in files.items():
         (tmp_path / name).write_bytes(broken)
-        refused(resnets("predict", tmp_path / name, photos), name, word)
-        refused(resnets("evaluate", tmp_path / name, photos), name, word)
+        refused(run("predict", tmp_path / name, photos), name, word)
+        refused(run("evaluate", tmp_path / name, photos), name, word)
     torch.save({"a": torch.zeros(2)}, tmp_path / "a.pth")
-    refused(resnets("predict", tmp_path / "a.pth", photos), "a.pth", "pickle")
-    refused(resnets("predict", tmp_path / "none.safetensors", photos), "none.safetensors")
-    refused(resnets("describe", tmp_path / "truncated.safetensors"), "truncated")
-    refused(resnets("describe", "resnet_50"), "resnet50")
-    refused(resnets("resume", tmp_path), "not a run folder")
+    refused(run("predict", tmp_path / "a.pth", photos), "a.pth", "pickle")
+    refused(run("predict", tmp_path / "none.safetensors", photos), "none.safetensors")
+    refused(run("describe", tmp_path / "truncated.safetensors"), "truncated")
+    refused(run("describe", "resnet_50"), "resnet50")
+    refused(run("resume", tmp_path), "not a run folder")
 
 
-def test_other_classes_are_listed(resnets: Run, photos: Path, model: Path) -> None:
+def test_other_classes_are_listed(run: Run, photos: Path, model: Path) -> None:
     draw(photos / "grey" / "1.png", 100)
     draw(photos / "grey" / "2.png", 101)
     draw(photos / "grey" / "3.png", 102)
-    refused(resnets("evaluate", model, photos), "only in the data: grey")
+    refused(run("evaluate", model, photos), "only in the data: grey")
 
 
 def test_predict_gives_every_input_a_row(
-    resnets: Run, photos: Path, tmp_path: Path, model: Path
+    run: Run, photos: Path, tmp_path: Path, model: Path
 ) -> None:
     (photos / "dark" / "00 empty.png").write_bytes(b"")
     missing = tmp_path / "missing.png"
     out = tmp_path / "rows.csv"
-    status, _, error = resnets("predict", model, photos / "dark", missing, "--out", out)
+    status, _, error = run("predict", model, photos / "dark", missing, "--out", out)
     assert status == 0
     assert "2 of 14" in error
     rows = out.read_text().splitlines()[1:]
@@ -335,12 +315,12 @@ def test_predict_gives_every_input_a_row(
     assert "missing.png,,,file not found" in rows[-1]
     (photos / "dark" / "phone.heic").write_bytes(b"")
     (photos / "dark" / ".hidden.png").write_bytes(b"")
-    status, _, error = resnets("predict", model, photos / "dark", "--out", out, "--force")
+    status, _, error = run("predict", model, photos / "dark", "--out", out, "--force")
     assert status == 0
     assert "ignored: other files (1)" in error
     assert "ignored: hidden files (1)" in error
-    assert resnets("predict", model, missing)[0] == 2
-    refused(resnets("predict", model, str(tmp_path / "*.gif")), "*.gif")
+    assert run("predict", model, missing)[0] == 2
+    refused(run("predict", model, str(tmp_path / "*.gif")), "*.gif")
 
 
 def _png_header(width: int, height: int) -> bytes:

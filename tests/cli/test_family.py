@@ -13,27 +13,11 @@ import pytest
 import torch
 
 import resnets
-from resnets.cli import main
 from resnets.diagram import draw
 from resnets.weights import model_file
 from resnets.zoo import ZOO, get_spec
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["resnets", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return command
 
 
 # -- models and describe --------------------------------------------------------------------------

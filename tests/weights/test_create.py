@@ -216,3 +216,8 @@ def test_what_is_no_state_dict(change: dict[str, object], message: str) -> None:
         create_model(TINY, weights={**state, **change})  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"do not fit tiny \(torchvision\)"):
         create_model(TINY, weights={"x": torch.zeros(1)})
+
+
+def test_a_state_dict_of_a_wrapped_network() -> None:
+    wrapped = {f"module._orig_mod.{name}": value for name, value in state().items()}
+    assert_holds(create_model(TINY, weights=wrapped), state())

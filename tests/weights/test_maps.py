@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from resnets.errors import UserError
+from resnets.layers import COUNTER
 from resnets.nn import ResNet
 from resnets.spec import ResNetSpec
 from resnets.weights.dialects import DIALECTS, Dialect
-from resnets.weights.maps import COUNTER, recognise, to_ours, to_theirs
+from resnets.weights.maps import recognise, to_ours, to_theirs
 from resnets.zoo import ZOO, get_spec
 
 ROWS = [row.spec for row in ZOO.values()]
@@ -48,13 +49,11 @@ def test_there_and_back_is_the_same_bits(dialect: Dialect, name: str) -> None:
     spec = shallow(get_spec(name)).replace(num_classes=7)
     state = random_state(spec)
     theirs = to_theirs(dialect, spec, state)
-    counters = 0 if dialect.layout == "keras" else sum(n.endswith(COUNTER) for n in state)
-    assert len(theirs) == len(state) - sum(n.endswith(COUNTER) for n in state) + counters
+    counters = sum(name.endswith(COUNTER) for name in state)
+    assert len(theirs) == len(state) - (counters if dialect.layout == "keras" else 0)
     ours = to_ours(dialect, spec, theirs, "x")
-    assert all(torch.equal(ours[name], state[name]) for name in ours)
-    assert {n for n in state if n not in ours} == (
-        {n for n in state if n.endswith(COUNTER)} if dialect.layout == "keras" else set()
-    )
+    assert set(ours) == set(state)
+    assert all(torch.equal(value, state[name]) for name, value in ours.items())
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import torch
 
 from resnets.errors import UserError
 from resnets.keras.build import create_model
-from resnets.keras.weights import UNCOUNTED as COUNTER
 from resnets.keras.weights import get_state
+from resnets.layers import COUNTER
 from resnets.weights import model_file
 from resnets.weights.convert import open_model
 

@@ -13,7 +13,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from resnets.errors import UserError
+from resnets.errors import UserError, list_misfits
+from resnets.layers import COUNTER
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,6 @@ LAYOUTS: dict[type[keras.layers.Layer], dict[str, Layout]] = {
     keras.layers.GroupNormalization: AFFINE,
     keras.layers.PReLU: {"weight": SLOPES},
 }
-UNCOUNTED = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -92,19 +92,16 @@ def set_state(model: keras.Model, state: Mapping[str, np.ndarray]) -> None:
         the model is left as it was.
     """
     slots = dict(_slots(model))
-    problems = {
-        "missing": [name for name in slots if name not in state],
-        "extra": [
-            name for name in state if name not in slots and not name.endswith(f".{UNCOUNTED}")
-        ],
-        "of another shape": [
+    misfits = list_misfits(
+        [name for name in slots if name not in state],
+        [name for name in state if name not in slots and not name.endswith(f".{COUNTER}")],
+        [
             f"{name} {list(np.shape(state[name]))} for {list(slot.shape)}"
             for name, slot in slots.items()
             if name in state and np.shape(state[name]) != slot.shape
         ],
-    }
-    listed = [f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names]
-    if listed:
-        raise UserError(f"weights do not fit {model.name}: {'; '.join(listed)}")
+    )
+    if misfits:
+        raise UserError(f"weights do not fit {model.name}: {misfits}")
     for name, slot in slots.items():
         slot.write(np.asarray(state[name]))

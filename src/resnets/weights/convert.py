@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import torch
 from torch import Tensor
 
@@ -46,7 +47,7 @@ def open_model(
         CIFAR's and faces' usual projects, or ONNX, as `read` takes it; or a published name such
         as ``timm/resnet50.a1_in1k`` or ``torchvision/resnet50.v2``, which is fetched.
       arch: the row of the zoo, where names and shapes do not tell.
-      classes: their names; ImageNet's for a thousand and CIFAR-10's for ten at 32 px if not given.
+      classes: their names; the checkpoint's, ImageNet's for a thousand, or numbers if not given.
       preprocess: whose way to read photos (`origins.ORIGINS`); the checkpoint's own if not given.
       num_classes, in_channels: for other classes or channels, see `adapt`.
       licence: of the weights; what their publisher says if not given.
@@ -97,8 +98,6 @@ def open_model(
 
 def is_model_file(path: Path) -> bool:
     """Tell whether a file is one of ours, without reading its tensors."""
-    import safetensors
-
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return "resnets" in (file.metadata() or {})
@@ -140,7 +139,6 @@ def _imported(
             f"{foreign.path}: weights of {match.spec.name} without a classifier; for features, "
             "create_model(…, num_classes=0, weights=…)"
         )
-    state = _complete(match, state)
     say(f"weights  {foreign.path}: {match.spec.name}, in the names of {match.dialect.name}")
     if foreign.facts.get("also"):
         taken = ".".join(foreign.facts["wrappers"])
@@ -168,7 +166,7 @@ def _imported(
         spec=spec,
         classes=names,
         preprocess=photos,
-        weights=state,
+        weights={k: v.float() if v.is_floating_point() else v for k, v in state.items()},
         data={
             "name": foreign.path.name,
             "dialect": match.dialect.name,
@@ -177,14 +175,6 @@ def _imported(
         licence=claims.licence(foreign),
         versions={"resnets": VERSION, "torch": str(torch.__version__)},
     )
-
-
-def _complete(match: Match, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return our state dict in our order and in float32, with the counters that old files lack."""
-    return {
-        name: state[name].float() if name in state else torch.zeros((), dtype=torch.int64)
-        for name in match.spec.plan.tensors()
-    } | {name: value for name, value in state.items() if name.endswith("num_batches_tracked")}
 
 
 def _for_channels(photos: Preprocess, channels: int) -> Preprocess:

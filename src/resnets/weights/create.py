@@ -15,9 +15,9 @@ from resnets.spec import ResNetSpec
 from resnets.weights import hub
 from resnets.weights.adapt import adapt
 from resnets.weights.convert import fit, is_model_file
-from resnets.weights.maps import recognise, to_ours
 from resnets.weights.model_file import load
-from resnets.weights.readers import read
+from resnets.weights.readers import Foreign, read
+from resnets.weights.readers.foreign import strip_prefix
 from resnets.zoo import get_spec
 
 
@@ -56,9 +56,7 @@ def create_model(
     spec, state = adapt(state, own, num_classes, in_channels, console.say)
     with torch.device("meta"):
         net = ResNet(spec)
-    # Weights from before torch 0.4.1 carry no batch counts, and nothing here reads them.
-    counters = {name: torch.zeros((), dtype=torch.int64) for name in _counters(net)}
-    net.load_state_dict({**counters, **state}, assign=True)
+    net.load_state_dict(state, assign=True)
     return net.requires_grad_(True)
 
 
@@ -68,8 +66,8 @@ def _read(
     """Return weights in our names, and the spec with the classes and channels that they have."""
     if isinstance(weights, Mapping):
         _check_tensors(weights)
-        match = recognise(weights, "the state dict", [spec])
-        state = to_ours(match.dialect, match.spec, weights, "the state dict")
+        memory = Foreign(Path("the state dict"), "torch", strip_prefix(weights)[0], {})
+        match, state = fit(memory, [spec])
         return match.spec, {name: _own(value) for name, value in state.items()}
     path = hub.fetch(weights, console.say).path if hub.is_name(weights) else Path(weights)
     if not is_model_file(path):
@@ -98,7 +96,3 @@ def _own(value: Tensor) -> Tensor:
     """Return a copy, in torch's default precision if it is a floating-point one."""
     value = value.detach().clone()
     return value.to(torch.get_default_dtype()) if value.is_floating_point() else value
-
-
-def _counters(net: ResNet) -> list[str]:
-    return [name for name in net.state_dict() if name.endswith("num_batches_tracked")]

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from resnets.layers import Act, Conv, Gate, Layer, Linear, Norm
+from resnets.layers import COUNTER, Act, Conv, Gate, Layer, Linear, Norm
 from resnets.spec import IMAGENET_STEM, ResNetSpec
 
 Rules = tuple[tuple[str, str], ...]
@@ -44,7 +44,7 @@ class Dialect:
         for name, layer in spec.plan.layers():
             for tensor in layer.tensors() | layer.buffers():
                 kind, owner = tensor.rpartition(".")[2], tensor.rpartition(".")[0]
-                if self.layout == "keras" and kind == "num_batches_tracked":
+                if self.layout == "keras" and kind == COUNTER:
                     continue
                 path = f"{theirs[name]}{_inner(owner, self.layout)}"
                 kind = kinds.get(type(layer), {}).get(kind, kind)

@@ -6,7 +6,7 @@ its β, mean 0, γ 1 and variance 1 − ε: it computes the same, and can be tra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isclose
 from typing import Any
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from resnets.errors import UserError
-from resnets.layers import Conv, Layer, Linear, Norm
+from resnets.layers import COUNTER, Conv, Layer, Linear, Norm
 from resnets.plan import Chain
 from resnets.spec import ResNetSpec
 
@@ -88,24 +88,27 @@ def match_graph(
     return found
 
 
-def _branch_first(spec: ResNetSpec) -> Iterator[tuple[str, Chain]]:
-    yield from spec.plan.chains()
+Chains = list[tuple[str, Chain]]
 
 
-def _shortcut_first(spec: ResNetSpec) -> Iterator[tuple[str, Chain]]:
-    """Yield the chains with each block's projection before its branch."""
+def _branch_first(spec: ResNetSpec) -> Chains:
+    return list(spec.plan.chains())
+
+
+def _shortcut_first(spec: ResNetSpec) -> Chains:
+    """Return the chains with each block's projection before its branch."""
     chains = list(spec.plan.chains())
     for index in range(len(chains)):
         if chains[index][0].endswith("downsample."):  # after before, branch and after
             chains.insert(index - 3, chains.pop(index))
-    yield from chains
+    return chains
 
 
 def _state(
-    graph: Graph, spec: ResNetSpec, order: Callable[[ResNetSpec], Iterator[tuple[str, Chain]]]
+    graph: Graph, spec: ResNetSpec, order: Callable[[ResNetSpec], Chains]
 ) -> tuple[ResNetSpec, State] | None:
     """Return a row with the graph's classes and channels, and its weights; None if it differs."""
-    chains = list(order(spec))
+    chains = order(spec)
     layers = [(prefix + name, layer) for prefix, chain in chains for name, layer in chain.items()]
     convs = [(name, layer) for name, layer in layers if isinstance(layer, Conv)]
     norms = [(name, layer) for name, layer in layers if isinstance(layer, Norm)]
@@ -152,6 +155,7 @@ def _state(
     channels = state[f"{convs[0][0]}.weight"].shape[1]
     fitted = spec.replace(in_channels=int(channels), num_classes=int(classes))
     shapes = fitted.plan.tensors()
+    state |= {n: torch.zeros((), dtype=torch.int64) for n in shapes if n.endswith(COUNTER)}
     fits = all(tuple(value.shape) == shapes.get(name) for name, value in state.items())
     return (fitted, state) if fits else None
 

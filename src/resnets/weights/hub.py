@@ -18,10 +18,10 @@ from typing import Any
 
 from resnets.errors import UserError, did_you_mean
 from resnets.files import atomic
+from resnets.weights.torchvision_files import file_name, published
 
 Say = Callable[[str], None]
 TIMM_FILES = ("model.safetensors", "config.json")
-TAGS = {"v1": "IMAGENET1K_V1", "v2": "IMAGENET1K_V2"}
 TORCHVISION_LICENCE = "BSD-3-Clause"
 FILES = (".pth", ".pt", ".th", ".bin", ".safetensors", ".h5", ".keras", ".onnx")
 CHUNK = 1 << 20
@@ -111,7 +111,7 @@ def _licence(repo: str) -> str:
 
 def _torchvision(name: str, say: Say) -> Fetched:
     weights = _published(name)
-    file = weights.url.rpartition("/")[2]
+    file = file_name(weights)
     path: Path = cache_folder() / file
     # The name of a published file ends in the first digits of its SHA-256.
     digits = re.search(r"-([0-9a-f]{8,})\.", file)
@@ -125,21 +125,11 @@ def _torchvision(name: str, say: Say) -> Fetched:
 
 
 def _published(name: str) -> Any:
-    from torchvision.models import get_model_weights, list_models
-
-    row, _, tag = name.rpartition(".")
-    kinds = ("resnet", "resnext", "wide_resnet")
-    names = [
-        f"{model}.{tag}"
-        for model in list_models()
-        if model.startswith(kinds)
-        for tag, known in TAGS.items()
-        if known in get_model_weights(model).__members__
-    ]
+    names = published()
     if name not in names:
         near = did_you_mean(name, names) or f"; there are: {', '.join(names)}"
         raise UserError(f"torchvision/{name} is not published{near}")
-    return get_model_weights(row)[TAGS[tag]]
+    return names[name]
 
 
 def _download(url: str, path: Path, digits: str) -> None:

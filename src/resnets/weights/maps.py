@@ -9,15 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from resnets.errors import UserError
-from resnets.layers import Conv, Linear, Shape
+from resnets.errors import UserError, list_misfits
+from resnets.layers import COUNTER, Conv, Linear, Shape
 from resnets.spec import ResNetSpec
 from resnets.weights.dialects import DIALECTS, Dialect
 from resnets.weights.layouts import Change, change
 
-LISTED = 40
-COUNTER = "num_batches_tracked"
-"""Old files do not have these, and nothing here reads them."""
+MOST_IN_A_HEAD = 6
+"""Tensors of a linear layer and a norm: a file without a classifier has so many fewer."""
 
 
 @dataclass(frozen=True)
@@ -57,42 +56,43 @@ def to_theirs(dialect: Dialect, spec: ResNetSpec, state: Mapping[str, Tensor]) -
 def to_ours(
     dialect: Dialect, spec: ResNetSpec, tensors: Mapping[str, Tensor], source: object
 ) -> dict[str, Tensor]:
-    """Return a dialect's tensors as our state dict.
+    """Return a dialect's tensors as our state dict, with the counters that a file may lack.
 
     Raises:
       UserError: lists what is missing, extra or of another shape.
     """
     steps = _changes(dialect, spec)
-    problems: dict[str, list[str]] = {"missing": [], "extra": [], "of another shape": []}
-    state = {}
+    misfits = list_misfits(*_misfits(steps, tensors))
+    if misfits:
+        raise UserError(f"{source}: the weights do not fit {spec.name} ({dialect.name}); {misfits}")
+    present = {
+        name: step.back(tensors[theirs]).contiguous()
+        for name, (theirs, step, _) in steps.items()
+        if theirs in tensors
+    }
+    counters = (name for name in spec.plan.tensors() if name not in present)
+    return present | {name: torch.zeros((), dtype=torch.int64) for name in counters}
+
+
+def _misfits(
+    steps: Mapping[str, tuple[str, Change, Shape]], tensors: Mapping[str, Tensor]
+) -> tuple[list[str], list[str], list[str]]:
+    """Return the names that are missing, extra, and of another shape."""
+    missing, other = [], []
     for name, (theirs, step, shape) in steps.items():
-        if theirs not in tensors:
-            if not name.endswith(COUNTER):
-                problems["missing"].append(theirs)
-            continue
-        found = tensors[theirs]
-        expected = _their_shape(step, shape)
-        if tuple(found.shape) != expected:
-            problems["of another shape"].append(f"{theirs} {[*found.shape]} for {[*expected]}")
-            continue
-        state[name] = step.back(found).contiguous()
+        if theirs in tensors:
+            found, expected = [*tensors[theirs].shape], [*_their_shape(step, shape)]
+            if found != expected:
+                other.append(f"{theirs} {found} for {expected}")
+        elif not name.endswith(COUNTER):
+            missing.append(theirs)
     known = {theirs for theirs, _, _ in steps.values()}
-    problems["extra"] = [n for n in tensors if n not in known and not n.endswith(COUNTER)]
-    listed = [f"{kind}: {_listed(names)}" for kind, names in problems.items() if names]
-    if listed:
-        raise UserError(
-            f"{source}: the weights do not fit {spec.name} ({dialect.name}); {'; '.join(listed)}"
-        )
-    return state
+    extra = [name for name in tensors if name not in known and not name.endswith(COUNTER)]
+    return missing, extra, other
 
 
 def _their_shape(step: Change, shape: Shape) -> Shape:
     return tuple(step.out(torch.empty(shape, device="meta")).shape)
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
 
 
 # -- recognition --------------------------------------------------------------------------------
@@ -130,22 +130,13 @@ def recognise(
 
 def _fitted(dialect: Dialect, spec: ResNetSpec, tensors: Mapping[str, Tensor]) -> ResNetSpec | None:
     """Return the row with the classes and channels of a file, or None where it does not fit."""
+    # Counted before they are compared, as most rows have not even as many.
     count = sum(not name.endswith(COUNTER) for name in tensors)
-    own = [name for name in spec.plan.tensors() if not name.endswith(COUNTER)]
-    if abs(len(own) - count) > len(HEAD_TENSORS):
+    own = sum(not name.endswith(COUNTER) for name in spec.plan.tensors())
+    if abs(own - count) > MOST_IN_A_HEAD:
         return None
     spec = _with_sizes(dialect, spec, tensors)
-    steps = _changes(dialect, spec)
-    for name, (theirs, step, shape) in steps.items():
-        if name.endswith(COUNTER):
-            continue
-        if theirs not in tensors or tuple(tensors[theirs].shape) != _their_shape(step, shape):
-            return None
-    known = {theirs for theirs, _, _ in steps.values()}
-    return spec if all(name in known or name.endswith(COUNTER) for name in tensors) else None
-
-
-HEAD_TENSORS = ("weight", "bias", "weight", "bias", "running_mean", "running_var")
+    return None if any(_misfits(_changes(dialect, spec), tensors)) else spec
 
 
 def _with_sizes(dialect: Dialect, spec: ResNetSpec, tensors: Mapping[str, Tensor]) -> ResNetSpec:

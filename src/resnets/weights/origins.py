@@ -8,8 +8,8 @@ from typing import Any
 
 from resnets.data.preprocess import Preprocess
 from resnets.errors import UserError, did_you_mean
-from resnets.spec import ResNetSpec
 from resnets.weights.maps import Match
+from resnets.weights.torchvision_files import file_name, published
 
 HALF = (0.5, 0.5, 0.5)
 BYTES = (1 / 255, 1 / 255, 1 / 255)
@@ -45,12 +45,13 @@ ORIGINS: dict[str, Preprocess] = {
     "bytes": Preprocess(32, 32, mean=(0.0, 0.0, 0.0), std=BYTES),
     "faces": Preprocess(112, 112, mean=HALF, std=HALF, fit="stretch"),
 }
-TORCHVISION_ROWS = ("resnet", "resnext", "wide_resnet")
+RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+"""What transformers' configurations call Pillow's filters."""
+BY_ROW = {"resnet8": "bytes"} | {f"iresnet{depth}": "faces" for depth in (18, 34, 50, 100, 200)}
 BY_DIALECT = {
     "timm-v2": "timm",
     "transformers": "transformers",
     "wrn": "cifar-wrn",
-    "arcface": "faces",
     "keras-applications": "keras",
     "keras-applications-v2": "keras-v2",
 }
@@ -67,60 +68,45 @@ def origin_of(match: Match, path: Path, facts: Mapping[str, Any]) -> tuple[str, 
         return "timm's configuration", from_timm(config["pretrained_cfg"])
     if "preprocessor" in facts:
         return "transformers' configuration", from_transformers(facts["preprocessor"])
-    published = _torchvision(path.name)
-    if published:
-        return published
+    known = _torchvision(path.name)
+    if known:
+        return known
     name = _by_kind(match, path)
     return name, ORIGINS[name]
 
 
 def _by_kind(match: Match, path: Path) -> str:
     spec, dialect = match.spec, match.dialect.name
+    if spec.name in BY_ROW:
+        return BY_ROW[spec.name]
     if spec.standardized:
         return "bit"
-    if dialect.startswith("keras") and dialect not in BY_DIALECT and spec.name != "resnet8":
+    if dialect in BY_DIALECT:
+        return BY_DIALECT[dialect]
+    if dialect.startswith("keras"):
         raise UserError(
             f"{path}: how its photos were read is not known; --preprocess, one of: "
             f"{', '.join(ORIGINS)}"
         )
-    if dialect.startswith("keras") and dialect not in BY_DIALECT:
-        return "bytes"
-    if dialect == "cifar":
-        return "cifar-kuangliu" if spec.shortcut != "A" else "cifar"
-    if dialect in BY_DIALECT:
-        return BY_DIALECT[dialect]
     if spec.image_size <= 48:
-        return "cifar"
-    if spec.order == "arcface":
-        return "faces"
-    return "torchvision" if _torchvision_has(spec) else "timm"
-
-
-def _torchvision_has(spec: ResNetSpec) -> bool:
-    from torchvision.models import list_models
-
-    return spec.name in list_models()
+        return "cifar-kuangliu" if dialect == "cifar" and spec.shortcut != "A" else "cifar"
+    return "torchvision" if f"{spec.name}.v1" in published() else "timm"
 
 
 def _torchvision(file: str) -> tuple[str, Preprocess] | None:
     """Return the transforms of the published file of this name, such as resnet50-11ad3fa6.pth."""
-    from torchvision.models import get_model_weights, list_models
-
-    for name in list_models():
-        if not name.startswith(TORCHVISION_ROWS):
-            continue
-        for weights in get_model_weights(name):
-            if weights.url.rpartition("/")[2] == file:
-                transforms = weights.transforms()
-                return f"torchvision's {weights.name}", Preprocess(
-                    transforms.crop_size[0],
-                    transforms.resize_size[0],
-                    interpolation=transforms.interpolation.value,
-                    mean=tuple(transforms.mean),
-                    std=tuple(transforms.std),
-                    fit="short",
-                )
-    return None
+    weights = next((w for w in published().values() if file_name(w) == file), None)
+    if weights is None:
+        return None
+    transforms = weights.transforms()
+    return f"torchvision's {weights.name}", Preprocess(
+        transforms.crop_size[0],
+        transforms.resize_size[0],
+        interpolation=transforms.interpolation.value,
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        fit="short",
+    )
 
 
 def named(name: str) -> Preprocess:
@@ -147,9 +133,6 @@ def from_timm(config: Mapping[str, Any]) -> Preprocess:
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UserError(f"timm's pretrained_cfg is not one that can be read: {error!r}") from None
-
-
-RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 
 def from_transformers(config: Mapping[str, Any]) -> Preprocess:
