@@ -16,7 +16,7 @@ import torch
 
 import resnets
 from resnets.errors import UserError
-from resnets.weights import hub
+from resnets.weights import hub, torchvision_files
 from resnets.weights.convert import open_model
 
 
@@ -79,7 +79,7 @@ def test_a_file_that_is_not_what_was_published(
 ) -> None:
     path = torchvision_site.site / torchvision_site.file
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(UserError, match="its SHA-256 does not begin with"):
+    with pytest.raises(UserError, match="its SHA-256 is not"):
         hub.fetch("torchvision/resnet18.v1", print)
     assert not list((tmp_path / "cache").iterdir())
 
@@ -87,7 +87,7 @@ def test_a_file_that_is_not_what_was_published(
 def test_a_cached_file_that_was_changed(torchvision_site: SimpleNamespace) -> None:
     path = hub.fetch("torchvision/resnet18.v1", print).path
     path.write_bytes(b"changed")
-    with pytest.raises(UserError, match="its SHA-256 does not begin with"):
+    with pytest.raises(UserError, match="its SHA-256 is not"):
         hub.fetch("torchvision/resnet18.v1", print)
 
 
@@ -120,6 +120,13 @@ def test_every_name_of_torchvisions_table_is_one_of_ours() -> None:
         hub._published("x.v9")
     names = str(caught.value).partition("there are: ")[2].split(", ")
     assert {name.rpartition(".")[0] for name in names} <= set(resnets.list_models())
+
+
+def test_every_digest_is_of_a_published_file() -> None:
+    known = {torchvision_files.sha256(w) for w in torchvision_files.published().values()}
+    full = {digest for digest in known if len(digest) == 64}
+    assert full == set(torchvision_files.SHA256.values())
+    assert {len(digest) for digest in known - full} <= {8}
 
 
 def test_a_path_is_no_published_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

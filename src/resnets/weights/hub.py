@@ -18,7 +18,7 @@ from typing import Any
 
 from resnets.errors import UserError, did_you_mean
 from resnets.files import atomic
-from resnets.weights.torchvision_files import file_name, published
+from resnets.weights.torchvision_files import file_name, published, sha256
 
 Say = Callable[[str], None]
 TIMM_FILES = ("model.safetensors", "config.json")
@@ -113,14 +113,12 @@ def _torchvision(name: str, say: Say) -> Fetched:
     weights = _published(name)
     file = file_name(weights)
     path: Path = cache_folder() / file
-    # The name of a published file ends in the first digits of its SHA-256.
-    digits = re.search(r"-([0-9a-f]{8,})\.", file)
-    assert digits  # every one of torchvision's does
+    digest = sha256(weights)
     if not path.exists():
         base = os.environ.get("RESNETS_TORCHVISION_URL", weights.url.rpartition("/")[0])
-        _download(f"{base}/{file}", path, digits[1])
+        _download(f"{base}/{file}", path, digest)
         say(f"fetched  torchvision/{name}: {path}; licence {TORCHVISION_LICENCE}")
-    _verify(path, digits[1])
+    _verify(path, digest)
     return Fetched(path, TORCHVISION_LICENCE)
 
 
@@ -132,13 +130,13 @@ def _published(name: str) -> Any:
     return names[name]
 
 
-def _download(url: str, path: Path, digits: str) -> None:
+def _download(url: str, path: Path, digest: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as temporary:
         with temporary.open("wb") as file:
             for chunk in _chunks(url):
                 file.write(chunk)
-        _verify(temporary, digits, url)
+        _verify(temporary, digest, url)
 
 
 def _chunks(url: str) -> Iterator[bytes]:
@@ -150,10 +148,9 @@ def _chunks(url: str) -> Iterator[bytes]:
         raise UserError(f"{url}: cannot be fetched ({error})") from None
 
 
-def _verify(path: Path, digits: str, name: object = None) -> None:
+def _verify(path: Path, digest: str, name: object = None) -> None:
+    """Check a file against its SHA-256, or the first digits of it."""
     with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if not digest.startswith(digits):
-        raise UserError(
-            f"{name or path}: its SHA-256 does not begin with {digits}: not the weights"
-        )
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(digest):
+        raise UserError(f"{name or path}: its SHA-256 is not {digest}: not the weights")
