@@ -6,42 +6,24 @@ not count batches: ``num_batches_tracked`` is not read, and not written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
+from resnets.axes import TENSORS, KerasTensor
 from resnets.errors import UserError, list_misfits
-from resnets.layers import COUNTER
+from resnets.layers import COUNTER, Act, Conv, Gate, Linear, Norm
 
-
-@dataclass(frozen=True)
-class Layout:
-    """Where a layer keeps a tensor, and how its axes get there from PyTorch and back."""
-
-    variable: str
-    to_keras: Callable[[np.ndarray], np.ndarray] = lambda value: value
-    to_torch: Callable[[np.ndarray], np.ndarray] = lambda value: value
-
-
-CONV2D = Layout("kernel", lambda w: w.transpose(2, 3, 1, 0), lambda w: w.transpose(3, 2, 0, 1))
-REVERSED = Layout("kernel", np.transpose, np.transpose)
-SLOPES = Layout("alpha", lambda w: w.reshape(1, 1, -1), lambda w: w.reshape(-1))
-BIAS = {"bias": Layout("bias")}
-AFFINE = {"weight": Layout("gamma"), "bias": Layout("beta")}
-STATISTICS = {
-    "running_mean": Layout("moving_mean"),
-    "running_var": Layout("moving_variance"),
-}
-LAYOUTS: dict[type[keras.layers.Layer], dict[str, Layout]] = {
-    keras.layers.Conv2D: {"weight": CONV2D} | BIAS,
-    keras.layers.Conv1D: {"weight": REVERSED} | BIAS,
-    keras.layers.Dense: {"weight": REVERSED} | BIAS,
-    keras.layers.BatchNormalization: AFFINE | STATISTICS,
-    keras.layers.GroupNormalization: AFFINE,
-    keras.layers.PReLU: {"weight": SLOPES},
+KEPT: Mapping[type[keras.layers.Layer], Mapping[str, KerasTensor]] = {
+    keras.layers.Conv2D: TENSORS[Conv],
+    keras.layers.Conv1D: {"weight": TENSORS[Gate]["conv.weight"]},
+    keras.layers.Dense: TENSORS[Linear],
+    keras.layers.BatchNormalization: TENSORS[Norm],
+    keras.layers.GroupNormalization: {name: TENSORS[Norm][name] for name in ("weight", "bias")},
+    keras.layers.PReLU: TENSORS[Act],
 }
 
 
@@ -50,33 +32,37 @@ class Slot:
     """One tensor of a built model."""
 
     variable: Any
-    layout: Layout
+    kept: KerasTensor
+
+    def _to_torch(self, value: np.ndarray) -> np.ndarray:
+        return value[self.kept.shrink].transpose(self.kept.inverse)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Its shape in PyTorch."""
         # One number that poses as a whole tensor takes no memory.
-        return self.layout.to_torch(np.broadcast_to(0.0, self.variable.shape)).shape
+        return self._to_torch(np.broadcast_to(0.0, self.variable.shape)).shape
 
     def read(self) -> np.ndarray:
         value = np.asarray(self.variable)  # `np.array` would ask for a copy: a warning in Keras
-        return np.array(self.layout.to_torch(value), order="C")
+        return np.array(self._to_torch(value), order="C")
 
     def write(self, value: np.ndarray) -> None:
         # A copy, as backends may go on using the memory that they are given.
-        self.variable.assign(np.array(self.layout.to_keras(value), order="C"))
+        value = value.transpose(self.kept.order)[self.kept.grow]
+        self.variable.assign(np.array(value, order="C"))
 
 
 def _slots(model: keras.Model) -> Iterator[tuple[str, Slot]]:
     """Yield every tensor of a model under its canonical name."""
     for layer in model.layers:
-        for kind, layouts in LAYOUTS.items():
+        for kind, tensors in KEPT.items():
             if not isinstance(layer, kind):
                 continue
-            for name, layout in layouts.items():
-                variable = getattr(layer, layout.variable)
+            for name, kept in tensors.items():
+                variable = getattr(layer, kept.name)
                 if variable is not None:  # a layer without bias
-                    yield f"{layer.name.replace('_', '.')}.{name}", Slot(variable, layout)
+                    yield f"{layer.name.replace('_', '.')}.{name}", Slot(variable, kept)
 
 
 def get_state(model: keras.Model) -> dict[str, np.ndarray]:

@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from resnets.layers import COUNTER, Act, Conv, Gate, Layer, Linear, Norm
+from resnets import axes
+from resnets.layers import COUNTER, Act, Conv, Layer, Linear, Norm
 from resnets.spec import IMAGENET_STEM, ResNetSpec
 
 Rules = tuple[tuple[str, str], ...]
@@ -37,36 +38,31 @@ class Dialect:
 
     def tensors(self, spec: ResNetSpec) -> dict[str, tuple[str, Layer, str]]:
         """Return, for each tensor of ours: its name in the dialect, its layer, its name there."""
-        theirs = self.layers(spec)
-        kinds = KERAS_NAMES if self.layout == "keras" else {}
-        joint = "/" if self.layout == "keras" else "."
-        found = {}
-        for name, layer in spec.plan.layers():
-            for tensor in layer.tensors() | layer.buffers():
-                kind, owner = tensor.rpartition(".")[2], tensor.rpartition(".")[0]
-                if self.layout == "keras" and kind == COUNTER:
-                    continue
-                path = f"{theirs[name]}{_inner(owner, self.layout)}"
-                kind = kinds.get(type(layer), {}).get(kind, kind)
-                found[f"{name}.{tensor}"] = (f"{path}{joint}{kind}", layer, tensor)
-        return found
+        theirs, tensor_name = self.layers(spec), TENSOR_NAMES[self.layout]
+        named = (
+            (f"{name}.{tensor}", tensor_name(theirs[name], layer, tensor), layer, tensor)
+            for name, layer in spec.plan.layers()
+            for tensor in layer.tensors() | layer.buffers()
+        )
+        return {ours: (name, layer, tensor) for ours, name, layer, tensor in named if name}
 
 
-def _inner(owner: str, layout: str) -> str:
-    """Return the part of a name that is within a layer, as ``fc1`` of an ``se``."""
-    if not owner:
+def _dotted(owner: str, layer: Layer, tensor: str) -> str:
+    return f"{owner}.{tensor}"
+
+
+def _slashed(owner: str, layer: Layer, tensor: str) -> str:
+    """Return Keras' name of a tensor; none for a counter, which Keras does not have."""
+    if tensor == COUNTER:
         return ""
-    return f"_{owner}" if layout == "keras" else f".{owner}"
+    inner = "".join(f"_{part}" for part in tensor.split(".")[:-1])  # as ``fc1`` of an ``se``
+    return f"{owner}{inner}/{axes.TENSORS[type(layer)][tensor].name}"
 
 
-NORM_NAMES = {"weight": "gamma", "bias": "beta"}
-NORM_NAMES |= {"running_mean": "moving_mean", "running_var": "moving_variance"}
-KERAS_NAMES: Mapping[type[Layer], Mapping[str, str]] = {
-    Conv: {"weight": "kernel"},
-    Linear: {"weight": "kernel"},
-    Gate: {"weight": "kernel"},
-    Norm: NORM_NAMES,
-    Act: {"weight": "alpha"},
+TENSOR_NAMES: Mapping[str, Callable[[str, Layer, str], str]] = {
+    "torch": _dotted,
+    "torch-conv-head": _dotted,
+    "keras": _slashed,
 }
 
 

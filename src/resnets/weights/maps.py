@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from resnets.errors import UserError, list_misfits
-from resnets.layers import COUNTER, Conv, Linear, Shape
+from resnets.layers import COUNTER, Conv, Layer, Linear, Shape
 from resnets.spec import ResNetSpec
 from resnets.weights.dialects import DIALECTS, Dialect
-from resnets.weights.layouts import Change, change
+from resnets.weights.layouts import SAME, Change, change
 
 MOST_IN_A_HEAD = 6
 """Tensors of a linear layer and a norm: a file without a classifier has so many fewer."""
@@ -38,7 +38,7 @@ def _changes(dialect: Dialect, spec: ResNetSpec) -> dict[str, tuple[str, Change,
     return {
         name: (
             theirs,
-            change(dialect.layout, layer, tensor, len(shapes[name])),
+            change(dialect.layout, layer, tensor),
             shapes[name],
         )
         for name, (theirs, layer, tensor) in dialect.tensors(spec).items()
@@ -141,18 +141,18 @@ def _fitted(dialect: Dialect, spec: ResNetSpec, tensors: Mapping[str, Tensor]) -
 
 def _with_sizes(dialect: Dialect, spec: ResNetSpec, tensors: Mapping[str, Tensor]) -> ResNetSpec:
     """Return a row with the number of classes and channels that a file has."""
-    names = dialect.layers(spec)
-    joint, kernel = ("/", "kernel") if dialect.layout == "keras" else (".", "weight")
+    changes = _changes(dialect, spec)
 
-    def size(layer: str, axis: int, default: int) -> int:
-        found = tensors.get(f"{names[layer]}{joint}{kernel}")
-        return default if found is None or found.ndim < 2 else int(found.shape[axis])
+    def size(kind: type[Layer], axis: int, default: int) -> int:
+        """Return the length of an axis of the first such layer's weight, as we lay it out."""
+        layers = (name for name, layer in spec.plan.layers() if isinstance(layer, kind))
+        theirs, step, shape = changes.get(f"{next(layers, None)}.weight", (None, SAME, ()))
+        found = tensors.get(theirs) if theirs else None
+        if found is None or found.ndim != len(_their_shape(step, shape)):
+            return default
+        return int(step.back(found).shape[axis])
 
-    outputs, inputs = (-1, -2) if dialect.layout == "keras" else (0, 1)
-    first = next((n for n, layer in spec.plan.layers() if isinstance(layer, Conv)), None)
-    fc = next((n for n, layer in spec.plan.layers() if isinstance(layer, Linear)), None)
-    channels = size(first, inputs, spec.in_channels) if first else spec.in_channels
-    classes = size(fc, outputs, 0) if fc else 0
+    channels, classes = size(Conv, 1, spec.in_channels), size(Linear, 0, 0)
     if not 0 < math.prod((channels, classes + 1)) < 2**24:
         return spec
     return spec.replace(in_channels=channels, num_classes=classes)
