@@ -29,7 +29,10 @@ PUBLIC = [
 # The floors, from the ground up: a module imports lower floors and its own folder only. The folders
 # of one floor do not know each other, but all of a floor knows its top-level modules.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "files", "console", "version", "layers", "plan", "unroll", "spec", "zoo", "diagram"),
+    (
+        *("errors", "files", "console", "version", "checks"),
+        *("layers", "axes", "plan", "unroll", "spec", "zoo", "diagram"),
+    ),
     ("nn", "keras"),
     ("data", "weights"),
     ("training", "evaluate"),
@@ -163,7 +166,8 @@ def test_the_family_needs_the_standard_library_only() -> None:
 
 def test_networks_load_neither_data_nor_training() -> None:
     loaded = {name for name in loaded_by("import resnets.nn") if name.startswith("resnets")}
-    allowed = {"resnets", "nn", "errors", "version", "layers", "plan", "unroll", "spec", "zoo"}
+    family = {"checks", "layers", "plan", "unroll", "spec", "zoo"}
+    allowed = family | {"resnets", "nn", "errors", "version"}
     assert {name.removeprefix("resnets.").split(".")[0] for name in loaded} <= allowed
 
 

@@ -57,7 +57,13 @@ class Predictor:
 
     @classmethod
     def of(cls, model: Model, device: str | None = None, workers: int | None = None) -> Self:
-        """Make a model ready to use."""
+        """Make a model ready to use. Raises UserError if it does not tell classes apart."""
+        if model.task != Classify.name:
+            name, size = model.spec.name, model.spec.num_classes
+            raise UserError(
+                f"{name} puts out an embedding of {size} numbers, not classes; for them: "
+                f"resnets.create_model({name!r}, weights=…)"
+            )
         machine = Machine.detect(device, precision="fp32")
         net = machine.place(model.network())
         workers = default_workers() if workers is None else workers

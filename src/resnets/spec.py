@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
+from resnets.checks import check_bool, check_choice, check_int, check_ints, check_number
 from resnets.layers import Norm
 from resnets.plan import NetworkPlan, StagePlan, activations, macs
 from resnets.unroll import EXPANSION, ORDERS, SHORTCUTS, STRIDE_IN, unroll
@@ -37,38 +38,8 @@ CHOICES: Mapping[str, Iterable[str]] = {
     "antialias": ("none", "avg", "blur"),
     "attention": ("none", "se", "eca"),
 }
-LARGEST = 2**20
 MOST_BLOCKS = 4096
-"""Larger numbers than these are a mistake, or a file made to exhaust memory."""
-
-
-def _check_int(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r} is not an int of at least {least}")
-    if value > LARGEST:
-        raise ValueError(f"{name}={value!r} is more than {LARGEST}")
-
-
-def _check_choice(name: str, value: object, choices: Iterable[str]) -> None:
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name}={value!r} is not one of: {', '.join(choices)}")
-
-
-def _check_bool(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise ValueError(f"{name}={value!r} is not True or False")
-
-
-def _check_number(name: str, value: object) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= LARGEST:
-        raise ValueError(f"{name}={value!r} is not a positive number of at most {LARGEST}")
-
-
-def _check_ints(name: str, values: object, least: int) -> None:
-    if not isinstance(values, tuple):
-        raise ValueError(f"{name}={values!r} is not a tuple of ints")
-    for value in values:
-        _check_int(name, value, least)
+"""More are a mistake, or a file made to exhaust memory."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +69,13 @@ class Stem:
 
     def __post_init__(self) -> None:
         for name in ("width", "kernel", "stride"):
-            _check_int(f"stem {name}", getattr(self, name), 1)
+            check_int(f"stem {name}", getattr(self, name), 1)
         if self.kernel % 2 == 0:
             raise ValueError(f"stem kernel={self.kernel} is even: 'same' padding needs an odd one")
-        _check_choice("stem pool", self.pool, POOLS)
-        _check_ints("stem hidden", self.hidden, 1)
+        check_choice("stem pool", self.pool, POOLS)
+        check_ints("stem hidden", self.hidden, 1)
         for name in ("norm", "act"):
-            _check_bool(f"stem {name}", getattr(self, name))
+            check_bool(f"stem {name}", getattr(self, name))
 
 
 IMAGENET_STEM = Stem()
@@ -125,10 +96,10 @@ class Head:
     norm: bool = False
 
     def __post_init__(self) -> None:
-        _check_choice("head pool", self.pool, HEAD_POOLS)
-        _check_number("head scale", self.scale)
+        check_choice("head pool", self.pool, HEAD_POOLS)
+        check_number("head scale", self.scale)
         for name in ("bias", "norm"):
-            _check_bool(f"head {name}", getattr(self, name))
+            check_bool(f"head {name}", getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -205,18 +176,18 @@ class ResNetSpec:
         if not isinstance(self.name, str):
             raise ValueError(f"name={self.name!r} is not a name")
         for name, choices in CHOICES.items():
-            _check_choice(name, getattr(self, name), choices)
+            check_choice(name, getattr(self, name), choices)
         least = {"in_channels": 1, "num_classes": 0, "image_size": 1, "groups": 1, "group_width": 1}
         for name, value in least.items():
-            _check_int(name, getattr(self, name), value)
+            check_int(name, getattr(self, name), value)
         for name in ("bare_projection", "standardized"):
-            _check_bool(name, getattr(self, name))
+            check_bool(name, getattr(self, name))
         for name in ("norm_eps", "se_ratio"):
-            _check_number(name, getattr(self, name))
+            check_number(name, getattr(self, name))
         if not isinstance(self.entries, tuple):
             raise ValueError(f"entries={self.entries!r} is not a tuple")
         for name, value in {"depths": 0 if self.entries else 1, "widths": 1, "strides": 1}.items():
-            _check_ints(name, getattr(self, name), value)
+            check_ints(name, getattr(self, name), value)
         if not self.depths:
             raise ValueError("depths=() has no stage")
         for name in ("widths", "strides", "entries"):
@@ -323,8 +294,8 @@ class ResNetSpec:
     def _sides(self, size: int | tuple[int, int] | None) -> tuple[int, int]:
         size = self.image_size if size is None else size
         height, width = (size, size) if isinstance(size, int) else size
-        _check_int("height", height, 1)
-        _check_int("width", width, 1)
+        check_int("height", height, 1)
+        check_int("width", width, 1)
         if self.head.pool == "all" and (height, width) != (self.image_size,) * 2:
             raise ValueError(f"{self.name} takes photos of {self.image_size} px only")
         return height, width

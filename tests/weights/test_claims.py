@@ -13,6 +13,7 @@ import transformers
 
 import resnets
 from resnets.errors import UserError
+from resnets.weights import model_file
 from resnets.weights.convert import open_model
 
 
@@ -82,6 +83,29 @@ def test_weights_without_a_classifier_are_no_model(tmp_path: Path) -> None:
         open_model(tmp_path / "x.pth")
     net = resnets.create_model("resnet20", weights=tmp_path / "x.pth")
     assert net(torch.zeros(1, 3, 32, 32)).shape == (1, 64)
+
+
+def test_embeddings_are_not_classes(tmp_path: Path) -> None:
+    torch.save(resnets.create_model("iresnet18").state_dict(), tmp_path / "x.pth")
+    said: list[str] = []
+    model = open_model(tmp_path / "x.pth", say=said.append)
+    assert (model.task, model.classes) == ("embed", ())
+    assert any("an embedding of 512 numbers" in line for line in said)
+    model_file.save(model, tmp_path / "m.safetensors")
+    assert model_file.load(tmp_path / "m.safetensors").task == "embed"
+    with pytest.raises(UserError, match="puts out an embedding of 512 numbers, not classes"):
+        resnets.load(tmp_path / "m.safetensors")
+    classifier = open_model(tmp_path / "m.safetensors", num_classes=3)
+    assert (classifier.task, len(classifier.classes)) == ("classify", 3)
+    named = open_model(tmp_path / "x.pth", classes=[str(i) for i in range(512)])
+    assert named.task == "classify"
+
+
+def test_names_that_come_twice_are_numbered(tmp_path: Path) -> None:
+    torch.save(resnets.create_model("resnet20").state_dict(), tmp_path / "x.pth")
+    for count in (None, 10):
+        model = open_model(tmp_path / "x.pth", num_classes=count, classes=["crane"] * 10)
+        assert model.classes[1] == "1 crane"
 
 
 def test_a_network_for_one_size_keeps_it(tmp_path: Path) -> None:

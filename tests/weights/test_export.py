@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
 import torchvision
 import transformers
+from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
@@ -84,15 +86,20 @@ def test_every_name_that_timm_is_said_to_have_it_has() -> None:
     assert {name for name in timm.list_models() if name in ours} == TIMM
 
 
-@pytest.mark.parametrize("name", ["resnet34", "resnet50_v1"])
-def test_transformers(name: str, tmp_path: Path) -> None:
-    model, path = make(get_spec(name), interpolation="bicubic"), tmp_path / "out"
+@pytest.mark.parametrize("fit", ["short", "stretch"])
+@pytest.mark.parametrize("name", ["resnet34", "resnet50_v1", "resnetv2_50x1_bit"])
+def test_transformers(name: str, fit: str, tmp_path: Path) -> None:
+    model, path = make(get_spec(name), interpolation="bicubic", fit=fit), tmp_path / "out"
     export(model, "transformers", path)
     peer = transformers.AutoModelForImageClassification.from_pretrained(path)
     alike(model, peer)
     assert peer.config.id2label == dict(enumerate(NAMES))
     reading = transformers.AutoImageProcessor.from_pretrained(path)
-    assert (reading.size["shortest_edge"], int(64 / reading.crop_pct)) == (64, 72)
+    photo = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    read = reading(Image.fromarray(photo), return_tensors="pt")["pixel_values"]
+    ours, kept = model.preprocess, torch.from_numpy(model.preprocess.prepare(photo)[None])
+    two_levels = 2 / 255 / min(ours.std)
+    torch.testing.assert_close(read, ours.normalize(ours.center(kept)), atol=two_levels, rtol=0)
     again = back(model, path)
     assert (again.classes, again.preprocess) == (NAMES, model.preprocess)
 
@@ -103,7 +110,7 @@ def test_transformers(name: str, tmp_path: Path) -> None:
         ("resnet18", "timn", "x", "--to timn: unknown; did you mean timm"),
         ("resnet50_v1", "torchvision", "x.pth", "torchvision has no network that is this"),
         ("resnet20", "timm", "x", "timm has no network that is this resnet20"),
-        ("resnet50d", "transformers", "x", "transformers' ResNet cannot be a resnet50d"),
+        ("resnet50d", "transformers", "x", "transformers' ResNet and BiT cannot be a resnet50d"),
         ("resnet18", "torchvision", "x.bin", "written as .safetensors, .pth, .pt"),
         ("resnet18", "timm", "x.pth", "a folder is written here"),
         ("resnet18", "keras", "x.pth", r"end in .keras or .weights.h5"),

@@ -74,13 +74,13 @@ def open_model(
     if num_classes is None and in_channels is None:
         return model
     spec, state = adapt(model.weights, model.spec, num_classes, in_channels, say)
-    names = model.classes
-    if num_classes not in (None, len(names)):
-        names, _ = published(spec.num_classes, "")
+    task, names = model.task, model.classes
+    if num_classes is not None:
+        task = "classify"
+        names = names if len(names) == num_classes else published(num_classes, "")[0]
     if classes is not None:
-        names = tuple(classes)
-    if len(names) != spec.num_classes:
-        raise UserError(f"{len(names)} class names for {spec.num_classes} outputs")
+        names = _counted(classes, spec)
+        names = names if len(set(names)) == len(names) else _numbered(names)
     photos = model.preprocess
     if photos.channels != spec.in_channels:
         photos = _for_channels(photos, spec.in_channels)
@@ -88,6 +88,7 @@ def open_model(
     return dataclasses.replace(
         model,
         spec=spec,
+        task=task,
         weights=state,
         classes=names,
         preprocess=photos,
@@ -161,9 +162,14 @@ def _imported(
             f"{photos.size}; --preprocess for another way"
         )
     spec = match.spec.replace(image_size=photos.size)
-    names = _names(classes, spec, match.dialect.name, foreign.facts, say)
+    if spec.head.norm and classes is None:
+        task, names = "embed", tuple[str, ...]()
+        say(f"outputs  an embedding of {spec.num_classes} numbers; --num-classes for a classifier")
+    else:
+        task, names = "classify", _names(classes, spec, match.dialect.name, foreign.facts, say)
     return Model(
         spec=spec,
+        task=task,
         classes=names,
         preprocess=photos,
         weights={k: v.float() if v.is_floating_point() else v for k, v in state.items()},
@@ -198,18 +204,27 @@ def _names(
     if isinstance(names, list) and len(names) == spec.num_classes:
         labels = {str(i): name for i, name in enumerate(names)}
     if classes is not None:
-        found, whose = tuple(classes), "as given"
+        found, whose = _counted(classes, spec), "as given"
     elif isinstance(labels, dict) and set(labels) == {str(i) for i in range(spec.num_classes)}:
         found = tuple(str(labels[str(i)]) for i in range(spec.num_classes))
         whose = "of the configuration"
     else:
         found, whose = published(spec.num_classes, dialect)
-    if len(found) != spec.num_classes:
-        raise UserError(f"{len(found)} class names for {spec.num_classes} outputs")
     if len(set(found)) < len(found):
-        found, whose = tuple(f"{i} {name}" for i, name in enumerate(found)), f"{whose}, numbered"
+        found, whose = _numbered(found), f"{whose}, numbered"
     say(f"classes  {len(found)}, {whose}: {', '.join(found[:4])}, …")
     return found
+
+
+def _counted(classes: Sequence[str], spec: ResNetSpec) -> tuple[str, ...]:
+    if len(classes) != spec.num_classes:
+        raise UserError(f"{len(classes)} class names for {spec.num_classes} outputs")
+    return tuple(classes)
+
+
+def _numbered(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names that differ, of those that do not: ImageNet has two cranes."""
+    return tuple(f"{i} {name}" for i, name in enumerate(names))
 
 
 def _digest(path: Path) -> str:

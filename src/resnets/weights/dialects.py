@@ -7,6 +7,7 @@ fits. The same table reads and writes, so that a file there and back is the same
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from resnets import axes
 from resnets.layers import COUNTER, Act, Conv, Layer, Linear, Norm
 from resnets.spec import IMAGENET_STEM, ResNetSpec
+from resnets.zoo import get_spec
 
 Rules = tuple[tuple[str, str], ...]
 Names = dict[str, str]
@@ -135,6 +137,19 @@ def _transformers(spec: ResNetSpec) -> bool:
     )
 
 
+def _transformers_bit(spec: ResNetSpec) -> bool:
+    """Tell whether transformers' BitConfig can say it: a BiT of any depth and width."""
+    like = get_spec("resnetv2_50x1_bit")
+    if spec.stem is None or like.stem is None:
+        return False
+    names = (field.name for field in dataclasses.fields(spec) if field.name not in SIZES)
+    alike = all(getattr(spec, name) == getattr(like, name) for name in names)
+    return alike and spec.stem == dataclasses.replace(like.stem, width=spec.stem.width)
+
+
+SIZES = ("name", "depths", "widths", "in_channels", "num_classes", "image_size", "stem")
+
+
 def _keras(spec: ResNetSpec) -> bool:
     return spec.name.startswith("keras_")
 
@@ -197,7 +212,7 @@ DIALECTS: dict[str, Dialect] = {
                 ("bn", "bit.norm"),
                 ("fc", "classifier.1"),
             ),
-            lambda spec: _pre(spec) and spec.standardized,
+            _transformers_bit,
         ),
         # akamaster's CIFAR nets of option A, and kuangliu's with projections.
         Dialect(

@@ -15,8 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from resnets.data.preprocess import Preprocess
 from resnets.errors import UserError, did_you_mean
 from resnets.files import atomic
+from resnets.spec import ResNetSpec
 from resnets.weights.dialects import DIALECTS
 from resnets.weights.maps import to_theirs
 from resnets.weights.model_file import Model
@@ -87,17 +89,22 @@ def _timm(model: Model, path: Path) -> None:
         "architecture": row,
         "num_classes": spec.num_classes,
         "num_features": spec.num_features,
-        "pretrained_cfg": {**_photos(model, "timm"), "num_classes": spec.num_classes},
+        "pretrained_cfg": {**_photos(model), "num_classes": spec.num_classes},
         "label_names": list(model.classes),
     }
     state = to_theirs(DIALECTS[dialect], spec, model.weights)
     _folder(path, state, {"config.json": config})
 
 
-def _photos(model: Model, peer: str) -> dict[str, Any]:
-    photos = model.preprocess
+def _check_order(photos: Preprocess, peer: str) -> None:
     if photos.order != "RGB":
         raise UserError(f"{peer} reads RGB, and this model {photos.order}")
+
+
+def _photos(model: Model) -> dict[str, Any]:
+    """Return timm's words for how photos are read."""
+    photos = model.preprocess
+    _check_order(photos, "timm")
     return {
         "input_size": [photos.channels, photos.size, photos.size],
         "crop_pct": _part(photos.size, photos.resize),
@@ -118,41 +125,63 @@ def _part(size: int, resize: int) -> float:
 
 
 def _transformers(model: Model, path: Path) -> None:
-    spec, dialect = model.spec, DIALECTS["transformers"]
-    if not dialect.speaks(spec):
-        raise UserError(f"transformers' ResNet cannot be a {spec.name}")
-    photos = _photos(model, "transformers")
-    if model.preprocess.fit == "stretch" or model.preprocess.size >= 384:
-        raise UserError(f"{path}: transformers' ResNets crop, and below 384 px only")
-    numbered = {str(i): name for i, name in enumerate(model.classes)}
-    config = {
-        "model_type": "resnet",
-        "architectures": ["ResNetForImageClassification"],
+    spec, photos = model.spec, model.preprocess
+    name = next((name for name in TRANSFORMERS if DIALECTS[name].speaks(spec)), None)
+    if name is None:
+        raise UserError(f"transformers' ResNet and BiT cannot be a {spec.name}")
+    _check_order(photos, "transformers")
+    numbered = {str(i): label for i, label in enumerate(model.classes)}
+    config = TRANSFORMERS[name](spec) | {
         "num_channels": spec.in_channels,
         "embedding_size": spec.stem.width if spec.stem else spec.in_channels,
         "hidden_sizes": [stage.outputs for stage in spec.stages()],
         "depths": list(spec.depths),
-        "layer_type": spec.block,
-        "downsample_in_first_stage": False,
-        "downsample_in_bottleneck": spec.stride_in == "1x1",
         "id2label": numbered,
-        "label2id": {name: int(i) for i, name in numbered.items()},
+        "label2id": {label: int(i) for i, label in numbered.items()},
         "torch_dtype": "float32",
         "license": model.licence,
     }
+    sides = {"height": photos.resize, "width": photos.resize}
     reading = {
-        "image_processor_type": "ConvNextImageProcessor",
-        "crop_pct": photos["crop_pct"],
-        "do_normalize": True,
-        "do_rescale": True,
+        # Of all their processors, the one that scales and then crops whatever it is told to.
+        "image_processor_type": "BitImageProcessor",
+        "do_convert_rgb": photos.channels == 3,
         "do_resize": True,
-        "image_mean": photos["mean"],
-        "image_std": photos["std"],
-        "resample": RESAMPLING_CODES[model.preprocess.interpolation],
-        "size": {"shortest_edge": model.preprocess.size},
+        "size": sides if photos.fit == "stretch" else {"shortest_edge": photos.resize},
+        "resample": RESAMPLING_CODES[photos.interpolation],
+        "do_center_crop": True,
+        "crop_size": {"height": photos.size, "width": photos.size},
+        "do_rescale": True,
+        "do_normalize": True,
+        "image_mean": list(photos.mean),
+        "image_std": list(photos.std),
     }
-    state = to_theirs(dialect, spec, model.weights)
+    state = to_theirs(DIALECTS[name], spec, model.weights)
     _folder(path, state, {"config.json": config, "preprocessor_config.json": reading})
+
+
+def _resnet_config(spec: ResNetSpec) -> dict[str, Any]:
+    return {
+        "model_type": "resnet",
+        "architectures": ["ResNetForImageClassification"],
+        "layer_type": spec.block,
+        "downsample_in_first_stage": False,
+        "downsample_in_bottleneck": spec.stride_in == "1x1",
+    }
+
+
+def _bit_config(spec: ResNetSpec) -> dict[str, Any]:
+    return {
+        "model_type": "bit",
+        "architectures": ["BitForImageClassification"],
+        "layer_type": "preactivation",
+        "global_padding": None,
+        "num_groups": 32,
+        "width_factor": 1,  # the sizes are as they are, not factors of a narrower network's
+    }
+
+
+TRANSFORMERS = {"transformers": _resnet_config, "transformers-bit": _bit_config}
 
 
 def _folder(path: Path, state: Mapping[str, Tensor], files: Mapping[str, Any]) -> None:

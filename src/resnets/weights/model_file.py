@@ -27,7 +27,7 @@ from resnets.nn import ResNet
 from resnets.spec import ResNetSpec
 
 FORMAT = "1"
-TASKS = ("classify",)
+TASKS = ("classify", "embed")
 RECORDS = ("recipe", "metrics", "data", "versions")
 JSON_NAMES: dict[type, str] = {dict: "a JSON object", str: "a string"}
 MAX_HEADER = 64 * 2**20
@@ -40,6 +40,7 @@ T = TypeVar("T")
 class Model:
     """A network's weights, and all that is needed to use them rightly.
 
+    `task` is ``classify``, or ``embed`` for outputs that are an embedding and have no `classes`.
     `metrics` and `data` are records: what was measured on which split, and which data (with its
     fingerprint and how it was split) the model was trained on.
     """
@@ -149,7 +150,7 @@ def _build(path: Path, text: str, tensors: Mapping[str, Tensor]) -> Model:
         )
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a complete model file ({_short(error)})") from None
-    if len(model.classes) != model.spec.num_classes:
+    if len(model.classes) != (model.spec.num_classes if model.task == "classify" else 0):
         raise UserError(
             f"{path}: {len(model.classes)} class names for {model.spec.num_classes} outputs"
         )
