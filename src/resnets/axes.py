@@ -7,6 +7,17 @@ from dataclasses import dataclass
 
 from resnets.layers import Act, Conv, Gate, Layer, Linear, Norm
 
+
+def keras_name(name: str) -> str:
+    """Return what the layer of a plan's name is called in Keras: ``layer1_0_conv1``."""
+    return name.replace(".", "_")
+
+
+def plan_name(name: str) -> str:
+    """Return the name of a plan's layer that is called so in Keras."""
+    return name.replace("_", ".")
+
+
 NEW = -1
 """An axis of length one, which Keras has and PyTorch has not."""
 

@@ -117,6 +117,11 @@ def choose_spec(
         in_channels=preprocess.channels,
         image_size=preprocess.size,
     )
+    if start is not None and spec.head.pool == "all" and spec.image_size != start.spec.image_size:
+        raise UserError(
+            f"--size {spec.image_size}: {spec.name} reads every pixel, and its weights are for "
+            f"photos of {start.spec.image_size} px; leave --size out"
+        )
     if start is not None and not spec.shares_weights_with(start.spec):
         raise UserError(
             f"the weights are of {start.spec.name} and do not fit {spec.name} with this stem; "

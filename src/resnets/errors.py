@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 
 LISTED = 40
@@ -29,5 +30,7 @@ def list_misfits(missing: list[str], extra: list[str], other_shape: list[str]) -
 
 
 def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
+    limit = None if os.environ.get("RESNETS_DEBUG") else LISTED
+    more = f" and {len(names) - LISTED} more (resnets --debug … lists all)"
+    shown = (repr(name)[1:-1] for name in names[:limit])  # a file's names may hold line breaks
+    return ", ".join(shown) + (more if limit and len(names) > limit else "")

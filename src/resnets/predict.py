@@ -59,7 +59,7 @@ class Predictor:
     def of(cls, model: Model, device: str | None = None, workers: int | None = None) -> Self:
         """Make a model ready to use. Raises UserError if it does not tell classes apart."""
         if model.task != Classify.name:
-            name, size = model.spec.name, model.spec.num_classes
+            name, size = model.spec.name, model.spec.num_classes or model.spec.num_features
             raise UserError(
                 f"{name} puts out an embedding of {size} numbers, not classes; for them: "
                 f"resnets.create_model({name!r}, weights=…)"

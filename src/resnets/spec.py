@@ -307,10 +307,12 @@ class ResNetSpec:
         return dataclasses.replace(self, **changes)
 
     def with_small_stem(self) -> Self:
-        """Return the variant for small photos: a 3×3 stride-1 stem without pooling (v1, 4.2)."""
+        """Return the variant for small photos, ``NAME_small``: a 3×3 stride-1 stem without pooling
+        (v1, 4.2)."""
         stem = self.stem or Stem(self.widths[0])
         return self.replace(
-            stem=dataclasses.replace(stem, kernel=3, stride=1, pool="none", hidden=())
+            name=f"{self.name.removesuffix('_small')}_small",
+            stem=dataclasses.replace(stem, kernel=3, stride=1, pool="none", hidden=()),
         )
 
     @property

@@ -75,12 +75,17 @@ def test_a_training_checkpoint_says_its_row_and_what_else_it_holds(tmp_path: Pat
     assert any("taken from state_dict; it also holds state_dict_ema" in line for line in said)
 
 
-def test_weights_without_a_classifier_are_no_model(tmp_path: Path) -> None:
+def test_weights_without_a_classifier_are_for_features(tmp_path: Path) -> None:
     state = resnets.create_model("resnet20").state_dict()
     trunk = {name: value for name, value in state.items() if not name.startswith("fc.")}
     torch.save(trunk, tmp_path / "x.pth")
-    with pytest.raises(UserError, match="weights of resnet20 without a classifier"):
-        open_model(tmp_path / "x.pth")
+    model = open_model(tmp_path / "x.pth")
+    assert (model.task, model.classes) == ("embed", ())
+    model_file.save(model, tmp_path / "m.safetensors")
+    with pytest.raises(UserError, match="puts out an embedding of 64 numbers, not classes"):
+        resnets.load(tmp_path / "m.safetensors")
+    classifier = open_model(tmp_path / "m.safetensors", num_classes=3)
+    assert (classifier.task, classifier.weights["fc.weight"].shape) == ("classify", (3, 64))
     net = resnets.create_model("resnet20", weights=tmp_path / "x.pth")
     assert net(torch.zeros(1, 3, 32, 32)).shape == (1, 64)
 

@@ -110,11 +110,32 @@ def test_defaults_come_back(tmp_path: Path) -> None:
 
 def test_the_bits_of_every_weight_come_back(tmp_path: Path) -> None:
     weights = dict(make().weights)
-    odd = [float("nan"), float("inf"), -0.0, 1e-42]  # 1e-42 is subnormal
-    weights["layer1.0.bn1.weight"] = torch.tensor([odd[0], odd[1]])
-    weights["layer1.0.bn1.bias"] = torch.tensor([odd[2], odd[3]])
+    weights["layer1.0.bn1.bias"] = torch.tensor([-0.0, 1e-42])  # which is subnormal
     save(make(weights=weights), tmp_path / "m")
     assert_equal(load(tmp_path / "m"), make(weights=weights))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_neither_written_nor_read(
+    value: float, tmp_path: Path
+) -> None:
+    weights = dict(make().weights)
+    weights["layer1.0.bn1.weight"] = torch.tensor([1.0, value])
+    model = make(weights=weights)
+    with pytest.raises(UserError, match="holds NaN or infinity"):
+        save(model, tmp_path / "m")
+    assert not list(tmp_path.iterdir())
+    assert forge(tmp_path / "m", changed(), model) == "layer1.0.bn1.weight holds NaN or infinity"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.complex64])
+def test_weights_of_another_precision(dtype: torch.dtype, tmp_path: Path) -> None:
+    weights = {
+        name: value.to(dtype) if value.is_floating_point() else value
+        for name, value in make().weights.items()
+    }
+    text = forge(tmp_path / "m", changed(), make(weights=weights))
+    assert f"has dtype {dtype}, not torch.float32" in text
 
 
 def test_weights_of_another_layout_or_in_training_come_back(tmp_path: Path) -> None:
@@ -538,4 +559,4 @@ def test_nothing_named_in_a_header_is_imported(tmp_path: Path) -> None:
 def test_weights_of_a_kind_that_cannot_be_trained(tmp_path: Path) -> None:
     weights = {name: value.to(torch.int64) for name, value in make().weights.items()}
     text = forge(tmp_path / "m", changed(), make(weights=weights))
-    assert text.startswith("weights do not fit the spec (")
+    assert text.endswith("has dtype torch.int64, not torch.float32")

@@ -179,11 +179,12 @@ def _nan(model: Any) -> None:
     add(numpy_helper.from_array(np.array([1, np.nan], "f4"), "w"))(model)
 
 
-EXTERNAL = "tensor conv.weight is stored in another file, which is never opened"
+EXTERNAL = "which is no file beside model; no other is opened"
 ODD = {
     "data outside": (external("../secret"), EXTERNAL),
     "data anywhere": (external("/etc/passwd"), EXTERNAL),
-    "data beside": (external("secret"), EXTERNAL),
+    "data in a folder": (external("sub/secret"), EXTERNAL),
+    "data that is not there": (external("absent"), EXTERNAL),
     "graph in a graph": (_subgraph, "If if has an attribute else_branch"),
     "function": (_function, "functions of its own"),
     "sparse": (_sparse, "has sparse weights"),
@@ -212,9 +213,15 @@ def test_odd_models(path: Path, change: Callable[[Any], None], part: str) -> Non
     assert part in refused(path)
 
 
-def test_data_in_another_file_as_onnx_saves_it(path: Path) -> None:
+def test_data_in_a_file_beside_as_onnx_saves_it(path: Path) -> None:
     onnx.save(stem(), path, save_as_external_data=True, location="w.bin", size_threshold=0)
-    assert (path.parent / "w.bin").is_file()
+    data = path.parent / "w.bin"
+    stored = torch.from_numpy(numpy_helper.to_array(stem().graph.initializer[0]).copy())
+    assert torch.equal(read(path).tensors["conv.weight"], stored)
+    data.write_bytes(data.read_bytes()[:100])
+    assert "has 25 values (damaged)" in refused(path)
+    data.rename(path.parent / "elsewhere.bin")
+    data.symlink_to(path.parent / "elsewhere.bin")
     assert EXTERNAL in refused(path)
 
 

@@ -27,6 +27,9 @@ def command(
     arch: Annotated[
         str | None, Option(help="A row of `resnets models`; recognised if not given.")
     ] = None,
+    entry: Annotated[
+        str | None, Option(help="Which weights of several in a checkpoint: state_dict_ema.")
+    ] = None,
     classes: Annotated[
         Path | None, Option(help="A text file with the name of a class on each line.")
     ] = None,
@@ -66,6 +69,7 @@ def command(
     model = open_model(
         source,
         arch=arch,
+        entry=entry,
         classes=None if classes is None else _lines(classes),
         preprocess=preprocess,
         num_classes=num_classes,
@@ -76,8 +80,10 @@ def command(
     if to is None:
         model_file.save(model, target)
     else:
-        export(model, to, target)
+        export(model, to, target, force)
     console.say(f"wrote    {target}")
+    if to in ("torchvision", "keras"):
+        console.say("         without class names, and without how photos are read")
 
 
 def _lines(path: Path) -> list[str]:

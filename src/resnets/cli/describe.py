@@ -90,9 +90,11 @@ def _architecture(spec: ResNetSpec, size: int) -> dict[str, Any]:
 
 def _print(values: dict[str, Any]) -> None:
     from rich.console import Console
+    from rich.text import Text
 
     console = Console(highlight=False)
-    console.print(f"[bold]{values['name']}[/bold]", values.get("about", ""))
+    # Names in a file are anybody's: never markup.
+    console.print(Text(values["name"], "bold"), Text(values.get("about", "")))
     for flaw in values.get("flaws", ()):
         console.print(f"  flaw: {flaw}", markup=False)
     megabytes = values["activations"] * 4 / 2**20
@@ -136,11 +138,12 @@ def _stages(rows: list[dict[str, Any]]) -> Table:
 
 def _pairs(rows: list[tuple[str, str]]) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     for name, value in rows:
-        table.add_row(name, value)
+        table.add_row(Text(name), Text(value))
     return table
 
 

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import keras
 import numpy as np
 
-from resnets.keras.layers import Tensor, apply_chain, keras_name
+from resnets.axes import keras_name
+from resnets.keras.layers import Tensor, apply_chain
 from resnets.keras.weights import set_state
 from resnets.plan import BlockPlan, StagePlan
 from resnets.spec import ResNetSpec

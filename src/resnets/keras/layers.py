@@ -14,6 +14,7 @@ import keras
 from keras import ops
 
 from resnets import layers
+from resnets.axes import keras_name
 from resnets.layers import STANDARD_EPS, Layer
 from resnets.plan import Chain
 
@@ -226,11 +227,6 @@ BUILDERS: dict[type[Layer], Builder] = {
     layers.Linear: _linear,
     layers.Flatten: lambda plan, name, x: FLATTENS[plan.kind](plan, name, x),
 }
-
-
-def keras_name(name: str) -> str:
-    """Return what the layer of a plan's name is called in Keras: ``layer1_0_conv1``."""
-    return name.replace(".", "_")
 
 
 def apply_chain(chain: Chain, prefix: str, x: Tensor) -> Tensor:

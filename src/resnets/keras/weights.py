@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from resnets.axes import TENSORS, KerasTensor
+from resnets.axes import TENSORS, KerasTensor, plan_name
 from resnets.errors import UserError, list_misfits
 from resnets.layers import COUNTER, Act, Conv, Gate, Linear, Norm
 
@@ -62,7 +62,7 @@ def _slots(model: keras.Model) -> Iterator[tuple[str, Slot]]:
             for name, kept in tensors.items():
                 variable = getattr(layer, kept.name)
                 if variable is not None:  # a layer without bias
-                    yield f"{layer.name.replace('_', '.')}.{name}", Slot(variable, kept)
+                    yield f"{plan_name(layer.name)}.{name}", Slot(variable, kept)
 
 
 def get_state(model: keras.Model) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from resnets.nn.blocks import build_stage
@@ -39,8 +40,7 @@ class _KeptStatistics:
     """
 
     def __init__(self, stage: nn.Module) -> None:
-        kinds = (nn.BatchNorm2d, nn.SyncBatchNorm)
-        norms = [norm for norm in stage.modules() if isinstance(norm, kinds)]
+        norms = [norm for norm in stage.modules() if isinstance(norm, _BatchNorm)]
         self._norms = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
 
     def __enter__(self) -> None:

@@ -22,11 +22,12 @@ def adapt(
     num_classes: int | None,
     in_channels: int | None,
     say: Callable[[str], None],
+    fresh: bool = False,
 ) -> tuple[ResNetSpec, State]:
     """Return spec and weights for `num_classes` outputs and `in_channels` channels, if given.
 
-    A new number of classes gets a fresh classifier. For other channels the first convolution is
-    changed by `spread`. Both are said.
+    A new number of classes gets a fresh classifier; the same number too if it is to be `fresh`. For
+    other channels the first convolution is changed by `spread`. Both are said.
     """
     adapted = dict(state)
     if in_channels not in (None, spec.in_channels):
@@ -39,13 +40,13 @@ def adapt(
         say(f"stem     {spec.in_channels} channels to {in_channels}: {rule(in_channels)}")
         spec = spec.replace(in_channels=in_channels)
         adapted[f"{first}.weight"] = spread(adapted[f"{first}.weight"], in_channels)
-    if num_classes not in (None, spec.num_classes):
-        say(f"head     {spec.num_classes} classes to {num_classes}: a fresh classifier")
+    if num_classes is not None and (fresh or num_classes != spec.num_classes):
+        say(f"head     {spec.num_classes} outputs to {num_classes}: a fresh classifier")
         spec = spec.replace(num_classes=num_classes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            fresh = {k: v for k, v in ResNet(spec).state_dict().items() if k.startswith(HEAD)}
-        adapted = {k: v for k, v in adapted.items() if not k.startswith(HEAD)} | fresh
+            head = {k: v for k, v in ResNet(spec).state_dict().items() if k.startswith(HEAD)}
+        adapted = {k: v for k, v in adapted.items() if not k.startswith(HEAD)} | head
     return spec, adapted
 
 

@@ -8,29 +8,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isclose
 from pathlib import Path
 from typing import Any
 
 from resnets.errors import UserError
-from resnets.layers import Conv, Norm
 from resnets.spec import ResNetSpec
 from resnets.weights.maps import Match
 from resnets.weights.readers import Foreign
+from resnets.weights.readers.foreign import shown
 from resnets.zoo import ZOO
 
-ACTIVATIONS = ("relu", "linear", "softmax", "sigmoid")
+USUAL = {
+    # what other values of make a network of no row, in transformers' configurations
+    "hidden_act": "relu",
+    "global_padding": None,
+    "downsample_in_first_stage": False,
+    "num_groups": 32,
+    "output_stride": 32,
+    "embedding_dynamic_padding": False,
+}
 PLAIN_ARGUMENTS = ("in_chans", "num_classes", "global_pool", "pretrained", "img_size")
 
 
 @dataclass(frozen=True)
 class Claims:
-    """`name`: the architecture that a file says it holds; `layers`: Keras'; `config`: others'."""
+    """`name`: the architecture that a file says it holds, `config`: a configuration beside it.
+
+    `loose` says that the name may be meant in another way than ours.
+    """
 
     path: Path
     name: str | None
     config: Mapping[str, Any]
-    layers: Mapping[str, Mapping[str, Any]]
+    loose: bool = False
 
     def allows(self, spec: ResNetSpec) -> bool:
         """Tell whether the file may be of a row, by its name and by where its strides are."""
@@ -44,38 +54,19 @@ class Claims:
     def check(self, match: Match) -> None:
         """Raise UserError where the file says that it is another network than was recognised."""
         spec, config = match.spec, self.config
-        if self.name and self.name not in (spec.name, *match.also):
-            self._refuse(f"it says it is a {self.name}, and its weights fit {spec.name}")
+        if self.name and not self.loose and self.name not in (spec.name, *match.also):
+            self._refuse(f"it says it is a {shown(self.name)}, and its weights fit {spec.name}")
         if not self.allows(spec):
             self._refuse(f"its configuration is not that of a {spec.name}")
-        for key, expected in (("hidden_act", "relu"), ("global_padding", None)):
-            if config.get(key, expected) != expected:
-                self._refuse(f"{key}={config[key]!r} is of no row here")
-        arguments = config.get("model_args") or {}
+        for key, usual in USUAL.items():
+            if config.get(key, usual) != usual:
+                self._refuse(f"{key}={shown(config[key])!r} is of no row here")
+        arguments = _object(config, "model_args", self.path)
         odd = [key for key in arguments if key not in PLAIN_ARGUMENTS]
         if {source.get("global_pool", "avg") for source in (arguments, config)} != {"avg"}:
             odd.append("global_pool")
         if odd:
-            self._refuse(f"{odd[0]} changes it into no row here")
-        self._check_layers(match)
-
-    def _check_layers(self, match: Match) -> None:
-        theirs = match.dialect.layers(match.spec)
-        for name, layer in match.spec.plan.layers():
-            config = self.layers.get(theirs[name], {})
-            if isinstance(layer, Conv) and config.get("strides", [layer.stride]) not in (
-                [layer.stride],
-                [layer.stride] * 2,
-                layer.stride,
-            ):
-                self._refuse(f"{theirs[name]} has strides {config['strides']}")
-            if isinstance(layer, Norm) and not isclose(
-                config.get("epsilon", layer.eps), layer.eps, rel_tol=1e-3
-            ):
-                self._refuse(f"{theirs[name]} has epsilon {config['epsilon']}")
-        for name, config in self.layers.items():
-            if config.get("activation", "linear") not in ACTIVATIONS:
-                self._refuse(f"{name} has the activation {config['activation']}")
+            self._refuse(f"{shown(odd[0])} changes it into no row here")
 
     def _refuse(self, why: str) -> None:
         raise UserError(f"{self.path}: {why}")
@@ -88,17 +79,25 @@ def of(foreign: Foreign) -> Claims:
     entries = facts.get("entries") or {}
     name = config.get("architecture") or entries.get("arch") or facts.get("name")
     name = name.partition(".")[0] if isinstance(name, str) else None
-    layers = {layer["name"]: layer["config"] for layer in facts.get("layers", ())}
+    layers = [layer["name"] for layer in facts.get("layers", ())]
     if foreign.format == "torch" and name not in ZOO:
         name = None  # a script's word for something of its own
     if foreign.format in ("h5", "keras") and (name not in ZOO or "stem" not in layers):
         name = None  # keras.applications has a resnet50, too; `resnets.keras` names a layer stem
-    return Claims(foreign.path, name, config, layers)
+    return Claims(foreign.path, name, config, loose=foreign.format == "torch")
+
+
+def _object(values: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
+    """Return a JSON object within another. Raises UserError if it is something else."""
+    found = values.get(key) or {}
+    if not isinstance(found, Mapping):
+        raise UserError(f"{path}: damaged ({key} of its configuration is {shown(found)})")
+    return found
 
 
 def licence(foreign: Foreign) -> str:
     """Return the licence that a configuration or a file's metadata states, or nothing."""
     config = foreign.facts.get("config") or {}
-    photos = config.get("pretrained_cfg") or {}
+    photos = _object(config, "pretrained_cfg", foreign.path)
     metadata = foreign.facts.get("metadata") or {}
     return str(photos.get("license") or config.get("license") or metadata.get("license") or "")

@@ -16,14 +16,15 @@ from resnets.data.preprocess import STATISTICS, Preprocess
 from resnets.errors import UserError
 from resnets.spec import ResNetSpec
 from resnets.version import VERSION
-from resnets.weights import claims, hub, model_file, origins
+from resnets.weights import claims, hub, keras_graph, model_file, origins
 from resnets.weights.adapt import adapt
 from resnets.weights.dialects import DIALECTS
-from resnets.weights.graph import match_graph
-from resnets.weights.labels import published
+from resnets.weights.labels import class_names, unnamed
 from resnets.weights.maps import Match, recognise, to_ours
 from resnets.weights.model_file import Model
+from resnets.weights.onnx_graph import match_graph
 from resnets.weights.readers import Foreign, read
+from resnets.weights.readers.foreign import shown
 from resnets.zoo import ZOO, get_spec
 
 Say = Callable[[str], None]
@@ -33,6 +34,7 @@ def open_model(
     source: str | Path,
     *,
     arch: str | None = None,
+    entry: str | None = None,
     classes: Sequence[str] | None = None,
     preprocess: str | None = None,
     num_classes: int | None = None,
@@ -47,6 +49,7 @@ def open_model(
         CIFAR's and faces' usual projects, or ONNX, as `read` takes it; or a published name such
         as ``timm/resnet50.a1_in1k`` or ``torchvision/resnet50.v2``, which is fetched.
       arch: the row of the zoo, where names and shapes do not tell.
+      entry: which weights, where a training checkpoint has several: ``state_dict_ema``.
       classes: their names; the checkpoint's, ImageNet's for a thousand, or numbers if not given.
       preprocess: whose way to read photos (`origins.ORIGINS`); the checkpoint's own if not given.
       num_classes, in_channels: for other classes or channels, see `adapt`.
@@ -68,16 +71,16 @@ def open_model(
             raise UserError(f"{path}: a model file of {model.spec.name}, not of {arch}")
     else:
         own = classes if num_classes is None else None
-        model = _imported(read(path), arch, own, preprocess, say)
+        model = _imported(read(path, entry), arch, own, preprocess, say)
     if licence is not None:
         model = dataclasses.replace(model, licence=licence)
     if num_classes is None and in_channels is None:
         return model
-    spec, state = adapt(model.weights, model.spec, num_classes, in_channels, say)
+    fresh = num_classes is not None and num_classes != len(model.classes)
+    spec, state = adapt(model.weights, model.spec, num_classes, in_channels, say, fresh)
     task, names = model.task, model.classes
-    if num_classes is not None:
-        task = "classify"
-        names = names if len(names) == num_classes else published(num_classes, "")[0]
+    if num_classes is not None and fresh:
+        task, names = "classify", unnamed(num_classes)
     if classes is not None:
         names = _counted(classes, spec)
         names = names if len(set(names)) == len(names) else _numbered(names)
@@ -112,18 +115,21 @@ def fit(foreign: Foreign, rows: Sequence[ResNetSpec]) -> tuple[Match, dict[str, 
     Raises:
       UserError: none of them; what is missing, extra or of another shape is listed.
     """
-    nodes = foreign.facts.get("nodes")
-    if nodes is None:
-        said = claims.of(foreign)
-        match = recognise(foreign.tensors, foreign.path, rows)
-        alike = (match.spec.name, *match.also)
-        if meant := [row for row in rows if row.name in alike and said.allows(row)]:
-            match = recognise(foreign.tensors, foreign.path, meant)
-        said.check(match)
-        return match, to_ours(match.dialect, match.spec, foreign.tensors, foreign.path)
-    (spec, state), *others = match_graph(nodes, foreign.tensors, foreign.path, rows)
-    also = tuple(other.name for other, _ in others)
-    return Match(spec, DIALECTS["torchvision"], also), state
+    if foreign.format == "onnx":
+        (spec, state), *others = match_graph(foreign.facts, foreign.tensors, foreign.path, rows)
+        also = tuple(other.name for other, _ in others)
+        return Match(spec, DIALECTS["torchvision"], also), state
+    if foreign.format in ("h5", "keras"):
+        foreign = keras_graph.with_todays_names(foreign)
+    said = claims.of(foreign)
+    match = recognise(foreign.tensors, foreign.path, rows)
+    alike = (match.spec.name, *match.also)
+    if meant := [row for row in rows if row.name in alike and said.allows(row)]:
+        match = recognise(foreign.tensors, foreign.path, meant)
+    said.check(match)
+    if not said.name:  # our own say which spec they are of, and have layers that no other has
+        keras_graph.check(foreign, match)
+    return match, to_ours(match.dialect, match.spec, foreign.tensors, foreign.path)
 
 
 def _imported(
@@ -135,15 +141,11 @@ def _imported(
 ) -> Model:
     rows = [get_spec(arch)] if arch else [row.spec for row in ZOO.values()]
     match, state = fit(foreign, rows)
-    if not match.spec.num_classes:
-        raise UserError(
-            f"{foreign.path}: weights of {match.spec.name} without a classifier; for features, "
-            "create_model(…, num_classes=0, weights=…)"
-        )
     say(f"weights  {foreign.path}: {match.spec.name}, in the names of {match.dialect.name}")
     if foreign.facts.get("also"):
         taken = ".".join(foreign.facts["wrappers"])
-        say(f"         taken from {taken}; it also holds {', '.join(foreign.facts['also'])}")
+        others = ", ".join(foreign.facts["also"])
+        say(f"         taken from {taken}; it also holds {others} (--entry to choose)")
     if match.also:
         say(f"         fit {', '.join(match.also)} as well; --arch for another")
     if preprocess:
@@ -162,9 +164,10 @@ def _imported(
             f"{photos.size}; --preprocess for another way"
         )
     spec = match.spec.replace(image_size=photos.size)
-    if spec.head.norm and classes is None:
+    if not spec.num_classes or (spec.head.norm and classes is None):
         task, names = "embed", tuple[str, ...]()
-        say(f"outputs  an embedding of {spec.num_classes} numbers; --num-classes for a classifier")
+        size = spec.num_classes or spec.num_features
+        say(f"outputs  an embedding of {size} numbers; --num-classes for a classifier")
     else:
         task, names = "classify", _names(classes, spec, match.dialect.name, foreign.facts, say)
     return Model(
@@ -172,7 +175,7 @@ def _imported(
         task=task,
         classes=names,
         preprocess=photos,
-        weights={k: v.float() if v.is_floating_point() else v for k, v in state.items()},
+        weights={name: _single(name, value, foreign.path) for name, value in state.items()},
         data={
             "name": foreign.path.name,
             "dialect": match.dialect.name,
@@ -181,6 +184,16 @@ def _imported(
         licence=claims.licence(foreign),
         versions={"resnets": VERSION, "torch": str(torch.__version__)},
     )
+
+
+def _single(name: str, value: Tensor, path: Path) -> Tensor:
+    """Return a tensor in single precision, in which a model file has all."""
+    if not value.is_floating_point():
+        return value
+    single = value.float()
+    if not bool(torch.isfinite(single).all()):  # as the file's own numbers are
+        raise UserError(f"{path}: {name} has numbers too large for single precision")
+    return single
 
 
 def _for_channels(photos: Preprocess, channels: int) -> Preprocess:
@@ -209,10 +222,10 @@ def _names(
         found = tuple(str(labels[str(i)]) for i in range(spec.num_classes))
         whose = "of the configuration"
     else:
-        found, whose = published(spec.num_classes, dialect)
+        found, whose = class_names(spec.num_classes, dialect)
     if len(set(found)) < len(found):
         found, whose = _numbered(found), f"{whose}, numbered"
-    say(f"classes  {len(found)}, {whose}: {', '.join(found[:4])}, …")
+    say(f"classes  {len(found)}, {whose}: {', '.join(map(shown, found[:4]))}, …")
     return found
 
 

@@ -111,7 +111,7 @@ def _numbered(spec: ResNetSpec) -> Names:
 
 
 def _underscored(spec: ResNetSpec) -> Names:
-    return {name: name.replace(".", "_") for name, _ in spec.plan.layers()}
+    return {name: axes.keras_name(name) for name, _ in spec.plan.layers()}
 
 
 def _post(spec: ResNetSpec) -> bool:

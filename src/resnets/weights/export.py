@@ -29,23 +29,24 @@ from resnets.zoo import ZOO, imagenet
 CROPS = {"short": "center", "square": "center", "stretch": "squash"}
 STATE_DICTS = (".safetensors", ".pth", ".pt")
 KERAS_FILES = (".keras", ".weights.h5")
+WEIGHTS = "model.safetensors"
 NOT_TIMMS = re.compile(r"(plain|keras_).*|.*(_v1|_v2|_a|_c)")
 TIMM = frozenset(row.spec.name for row in imagenet.rows() if not NOT_TIMMS.fullmatch(row.spec.name))
 
 
-def export(model: Model, to: str, path: Path) -> None:
+def export(model: Model, to: str, path: Path, force: bool = False) -> None:
     """Write a model for ``torchvision``, ``timm``, ``transformers`` or ``keras``.
 
     torchvision gets a state dict (``.safetensors`` or ``.pth``); timm and transformers a folder
     that ``timm.create_model("local-dir:…")`` and ``from_pretrained`` open, with how photos are
     read; Keras a ``.keras`` model, or ``.weights.h5``: of keras.applications for its rows, else of
-    `resnets.keras`.
+    `resnets.keras`. With `force` the files of a folder that exists are replaced.
 
     Raises:
       UserError: an unknown project, one that has no such network, or a file that cannot be written.
     """
     check_target(to)
-    WRITERS[to](model, path)
+    WRITERS[to](model, path, force)
 
 
 def check_target(to: str) -> None:
@@ -55,17 +56,21 @@ def check_target(to: str) -> None:
         raise UserError(f"--to {to}: unknown{known}")
 
 
+def _is_row(spec: ResNetSpec) -> bool:
+    """Tell whether a spec is the row of its name, but for its classes, channels and size."""
+    if spec.name not in ZOO:
+        return False
+    return spec.shares_weights_with(ZOO[spec.name].spec.replace(in_channels=spec.in_channels))
+
+
 def _row(model: Model, peer: str, known: Container[str]) -> str:
-    """Return the row that a model is of, but for its classes, channels and size."""
-    spec = model.spec
-    if spec.name in ZOO and spec.name in known:
-        like = ZOO[spec.name].spec.replace(in_channels=spec.in_channels)
-        if spec.shares_weights_with(like):
-            return spec.name
-    raise UserError(f"{peer} has no network that is this {spec.name}")
+    """Return the name of the row that a model is of. Raises UserError if `peer` has no such."""
+    if model.spec.name in known and _is_row(model.spec):
+        return model.spec.name
+    raise UserError(f"{peer} has no network that is this {model.spec.name}")
 
 
-def _torchvision(model: Model, path: Path) -> None:
+def _torchvision(model: Model, path: Path, force: bool) -> None:
     from torchvision.models import list_models
 
     _row(model, "torchvision", list_models())
@@ -82,7 +87,7 @@ def _torchvision(model: Model, path: Path) -> None:
         raise UserError(f"cannot write {path}: {error}") from None
 
 
-def _timm(model: Model, path: Path) -> None:
+def _timm(model: Model, path: Path, force: bool) -> None:
     row, spec = _row(model, "timm", TIMM), model.spec
     dialect = "timm-v2" if row.startswith("resnetv2_") else "torchvision"
     config = {
@@ -93,7 +98,7 @@ def _timm(model: Model, path: Path) -> None:
         "label_names": list(model.classes),
     }
     state = to_theirs(DIALECTS[dialect], spec, model.weights)
-    _folder(path, state, {"config.json": config})
+    _folder(path, state, {"config.json": config}, force)
 
 
 def _check_order(photos: Preprocess, peer: str) -> None:
@@ -124,7 +129,7 @@ def _part(size: int, resize: int) -> float:
     return part
 
 
-def _transformers(model: Model, path: Path) -> None:
+def _transformers(model: Model, path: Path, force: bool) -> None:
     spec, photos = model.spec, model.preprocess
     name = next((name for name in TRANSFORMERS if DIALECTS[name].speaks(spec)), None)
     if name is None:
@@ -157,7 +162,8 @@ def _transformers(model: Model, path: Path) -> None:
         "image_std": list(photos.std),
     }
     state = to_theirs(DIALECTS[name], spec, model.weights)
-    _folder(path, state, {"config.json": config, "preprocessor_config.json": reading})
+    files = {"config.json": config, "preprocessor_config.json": reading}
+    _folder(path, state, files, force)
 
 
 def _resnet_config(spec: ResNetSpec) -> dict[str, Any]:
@@ -184,11 +190,14 @@ def _bit_config(spec: ResNetSpec) -> dict[str, Any]:
 TRANSFORMERS = {"transformers": _resnet_config, "transformers-bit": _bit_config}
 
 
-def _folder(path: Path, state: Mapping[str, Tensor], files: Mapping[str, Any]) -> None:
+def _folder(path: Path, state: Mapping[str, Tensor], files: Mapping[str, Any], force: bool) -> None:
     if path.suffix in STATE_DICTS:
         raise UserError(f"{path}: a folder is written here; name one without {path.suffix}")
-    if path.exists():  # files of two models must not mix
-        raise UserError(f"{path} exists: name a folder that does not")
+    if path.exists():
+        others = {p.name for p in path.iterdir()} - {*files, WEIGHTS} if path.is_dir() else {""}
+        if others or not force:  # files of two models must not mix
+            more = f" and holds {sorted(others)[0]}" if force and path.is_dir() else ""
+            raise UserError(f"{path} exists{more}: name a folder that does not")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as parent:
@@ -197,20 +206,22 @@ def _folder(path: Path, state: Mapping[str, Tensor], files: Mapping[str, Any]) -
             for name, value in files.items():
                 text = json.dumps(value, indent=2) + "\n"
                 (draft / name).write_text(text, encoding="utf-8")
-            save_file(dict(state), draft / "model.safetensors", metadata={"format": "pt"})
-            draft.rename(path)
+            save_file(dict(state), draft / WEIGHTS, metadata={"format": "pt"})
+            path.mkdir(exist_ok=True)
+            for file in draft.iterdir():
+                file.replace(path / file.name)
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot write {path}: {error}") from None
 
 
-def _keras(model: Model, path: Path) -> None:
+def _keras(model: Model, path: Path, force: bool) -> None:
     if not path.name.endswith(KERAS_FILES):
         raise UserError(f"{path}: Keras' files end in {' or '.join(KERAS_FILES)}")
     from resnets.keras import applications, create_model
 
     spec = model.spec
     dialect = next((d for d in KERAS_OWN if DIALECTS[d].speaks(spec)), None)
-    if dialect:
+    if dialect and _is_row(spec):
         state = to_theirs(DIALECTS[dialect], spec, model.weights)
         net = applications.build(spec, {name: value.numpy() for name, value in state.items()})
     else:
@@ -225,7 +236,7 @@ def _keras(model: Model, path: Path) -> None:
 
 KERAS_OWN = ("keras-applications", "keras-applications-v2")
 RESAMPLING_CODES = {name: code for code, name in RESAMPLING.items()}
-WRITERS: dict[str, Callable[[Model, Path], None]] = {
+WRITERS: dict[str, Callable[[Model, Path, bool], None]] = {
     "torchvision": _torchvision,
     "timm": _timm,
     "transformers": _transformers,

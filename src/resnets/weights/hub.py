@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from resnets.console import Console
 from resnets.errors import UserError, did_you_mean
 from resnets.files import atomic
-from resnets.weights.torchvision_files import file_name, published, sha256
+from resnets.weights.torchvision_files import file_name, sha256, torchvision_weights
 
 Say = Callable[[str], None]
 TIMM_FILES = ("model.safetensors", "config.json")
@@ -58,6 +59,10 @@ def cache_folder() -> Path:
     return Path(os.environ.get("RESNETS_CACHE", default))
 
 
+def _word(kept: bool) -> str:
+    return "cached " if kept else "fetched"
+
+
 # -- the Hugging Face hub -----------------------------------------------------------------------
 
 
@@ -70,6 +75,7 @@ def _timm(name: str, say: Say) -> Fetched:
     if not re.fullmatch(r"[\w.-]+", name):
         raise UserError(f"timm/{name} is not a name of the hub")
     repo, found = f"timm/{name}", []
+    kept = isinstance(huggingface_hub.try_to_load_from_cache(repo, TIMM_FILES[0]), str)
     try:
         for file in TIMM_FILES:
             found.append(Path(huggingface_hub.hf_hub_download(repo, file)))
@@ -82,7 +88,7 @@ def _timm(name: str, say: Say) -> Fetched:
     for path in found:
         _verify_blob(path, repo)
     licence = _licence(repo)
-    say(f"fetched  {repo}: {found[0].parent}; licence {licence}")
+    say(f"{_word(kept)}  {repo}: {found[0].parent}; licence {licence}")
     return Fetched(found[0].parent, licence)
 
 
@@ -113,17 +119,17 @@ def _torchvision(name: str, say: Say) -> Fetched:
     weights = _published(name)
     file = file_name(weights)
     path: Path = cache_folder() / file
-    digest = sha256(weights)
-    if not path.exists():
+    digest, kept = sha256(weights), path.exists()
+    if not kept:
         base = os.environ.get("RESNETS_TORCHVISION_URL", weights.url.rpartition("/")[0])
         _download(f"{base}/{file}", path, digest)
-        say(f"fetched  torchvision/{name}: {path}; licence {TORCHVISION_LICENCE}")
     _verify(path, digest)
+    say(f"{_word(kept)}  torchvision/{name}: {path}; licence {TORCHVISION_LICENCE}")
     return Fetched(path, TORCHVISION_LICENCE)
 
 
 def _published(name: str) -> Any:
-    names = published()
+    names = torchvision_weights()
     if name not in names:
         near = did_you_mean(name, names) or f"; there are: {', '.join(names)}"
         raise UserError(f"torchvision/{name} is not published{near}")
@@ -142,8 +148,12 @@ def _download(url: str, path: Path, digest: str) -> None:
 def _chunks(url: str) -> Iterator[bytes]:
     try:
         with urllib.request.urlopen(url, timeout=60) as source:
-            while chunk := source.read(CHUNK):
-                yield chunk
+            size = int(source.headers.get("Content-Length", 0)) or None
+            label = f"Fetching {url.rpartition('/')[2]}"
+            with Console().track(label, size, unit="bytes") as advance:
+                while chunk := source.read(CHUNK):
+                    yield chunk
+                    advance(len(chunk))
     except OSError as error:  # also a URLError, and a connection that is lost on the way
         raise UserError(f"{url}: cannot be fetched ({error})") from None
 

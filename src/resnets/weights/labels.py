@@ -19,10 +19,15 @@ CIFAR_DIALECTS = ("cifar", "wrn", "keras-numbered")
 """Ten outputs of these projects are CIFAR-10's; of others they may be anything."""
 
 
-def published(classes: int, dialect: str) -> tuple[tuple[str, ...], str]:
+def class_names(classes: int, dialect: str) -> tuple[tuple[str, ...], str]:
     """Return the names for a number of classes in a dialect, and where they are from."""
     if classes == 1000:
         return imagenet(), "ImageNet's"
     if classes == 10 and dialect in CIFAR_DIALECTS:
         return CIFAR10, "CIFAR-10's"
-    return tuple(f"class {i}" for i in range(classes)), "numbered"
+    return unnamed(classes), "numbered"
+
+
+def unnamed(classes: int) -> tuple[str, ...]:
+    """Return names for classes that nobody has named."""
+    return tuple(f"class {i}" for i in range(classes))

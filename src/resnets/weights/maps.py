@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from resnets.checks import LARGEST
 from resnets.errors import UserError, list_misfits
 from resnets.layers import COUNTER, Conv, Layer, Linear, Shape
 from resnets.spec import ResNetSpec
@@ -153,7 +153,7 @@ def _with_sizes(dialect: Dialect, spec: ResNetSpec, tensors: Mapping[str, Tensor
         return int(step.back(found).shape[axis])
 
     channels, classes = size(Conv, 1, spec.in_channels), size(Linear, 0, 0)
-    if not 0 < math.prod((channels, classes + 1)) < 2**24:
+    if not (0 < channels <= LARGEST and classes <= LARGEST):
         return spec
     return spec.replace(in_channels=channels, num_classes=classes)
 

@@ -23,15 +23,18 @@ from torch import Tensor
 from resnets.data.preprocess import Preprocess
 from resnets.errors import UserError
 from resnets.files import atomic
+from resnets.layers import COUNTER
 from resnets.nn import ResNet
 from resnets.spec import ResNetSpec
+from resnets.weights.readers import archive
+from resnets.weights.readers.foreign import shown
+from resnets.weights.readers.kinds import PICKLES
 
 FORMAT = "1"
 TASKS = ("classify", "embed")
 RECORDS = ("recipe", "metrics", "data", "versions")
 JSON_NAMES: dict[type, str] = {dict: "a JSON object", str: "a string"}
 MAX_HEADER = 64 * 2**20
-PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 T = TypeVar("T")
 
@@ -80,7 +83,12 @@ class Model:
 
 
 def save(model: Model, path: Path) -> None:
-    """Write the model file, atomically. Raises UserError where it cannot be written."""
+    """Write the model file, atomically.
+
+    Raises:
+      UserError: it cannot be written, or a weight is not a finite number in single precision.
+    """
+    _check_tensors(path, model.weights)
     # In ASCII, as a folder's name need not be UTF-8, and JSON then still has an escape for it.
     text = json.dumps(model.describe(), sort_keys=True, allow_nan=False)
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.weights.items()}
@@ -125,6 +133,7 @@ def load(path: str | Path) -> Model:
     text = header["resnets"]
     if header.get("sha256") != _digest(text, tensors):
         raise UserError(f"{path}: changed since it was written (its SHA-256 does not match)")
+    _check_tensors(path, tensors)
     return _build(path, text, tensors)
 
 
@@ -171,6 +180,16 @@ def _build(path: Path, text: str, tensors: Mapping[str, Tensor]) -> Model:
     return model
 
 
+def _check_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raise UserError for what no weight may be: predictions would be of nothing, or fail."""
+    for name, value in tensors.items():
+        dtype = torch.int64 if name.endswith(COUNTER) else torch.float32
+        if value.dtype != dtype:
+            raise UserError(f"{path}: {shown(name)} has dtype {value.dtype}, not {dtype}")
+        if not bool(torch.isfinite(value).all()):
+            raise UserError(f"{path}: {shown(name)} holds NaN or infinity")
+
+
 def _names(values: object) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ValueError("classes is not a list of names")
@@ -198,7 +217,7 @@ def _refuse_other_kinds(path: Path) -> None:
         raise UserError(f"{path}: {error.strerror}") from None
     except ValueError as error:
         raise UserError(f"{str(path)!r}: {error}") from None
-    if start.startswith(PICKLE_STARTS):
+    if start.startswith((archive.MAGIC, *PICKLES)):
         raise UserError(
             f"{path}: a pickle (.pt, .pth), which can run code and is never loaded as a model file"
         )

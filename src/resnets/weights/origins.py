@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isclose
 from pathlib import Path
 from typing import Any
 
 from resnets.data.preprocess import Preprocess
 from resnets.errors import UserError, did_you_mean
 from resnets.weights.maps import Match
-from resnets.weights.torchvision_files import file_name, published
+from resnets.weights.torchvision_files import file_name, torchvision_weights
 
 HALF = (0.5, 0.5, 0.5)
 BYTES = (1 / 255, 1 / 255, 1 / 255)
@@ -47,6 +48,8 @@ ORIGINS: dict[str, Preprocess] = {
 }
 RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """What transformers' configurations call Pillow's filters."""
+READING = {"do_resize": True, "do_rescale": True, "do_normalize": True, "rescale_factor": 1 / 255}
+"""The only values with which those configurations say how photos are read here."""
 BY_ROW = {"resnet8": "bytes"} | {f"iresnet{depth}": "faces" for depth in (18, 34, 50, 100, 200)}
 BY_DIALECT = {
     "timm-v2": "timm",
@@ -90,12 +93,12 @@ def _by_kind(match: Match, path: Path) -> str:
         )
     if spec.image_size <= 48:
         return "cifar-kuangliu" if dialect == "cifar" and spec.shortcut != "A" else "cifar"
-    return "torchvision" if f"{spec.name}.v1" in published() else "timm"
+    return "torchvision" if f"{spec.name}.v1" in torchvision_weights() else "timm"
 
 
 def _torchvision(file: str) -> tuple[str, Preprocess] | None:
     """Return the transforms of the published file of this name, such as resnet50-11ad3fa6.pth."""
-    weights = next((w for w in published().values() if file_name(w) == file), None)
+    weights = next((w for w in torchvision_weights().values() if file_name(w) == file), None)
     if weights is None:
         return None
     transforms = weights.transforms()
@@ -131,13 +134,16 @@ def from_timm(config: Mapping[str, Any]) -> Preprocess:
             std=tuple(map(float, config["std"])),
             fit={"center": "short", "squash": "stretch"}[mode],
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, ArithmeticError) as error:
         raise UserError(f"timm's pretrained_cfg is not one that can be read: {error!r}") from None
 
 
 def from_transformers(config: Mapping[str, Any]) -> Preprocess:
     """Read transformers' ``preprocessor_config.json``. Raises UserError where it cannot."""
     try:
+        for key, usual in READING.items():
+            if not isclose(config.get(key, usual), usual, rel_tol=1e-6):
+                raise ValueError(f"{key}={config[key]}")
         kind = config.get("image_processor_type", config.get("feature_extractor_type", ""))
         size = config["size"]
         size = {"shortest_edge": size} if isinstance(size, int) else size
@@ -159,7 +165,7 @@ def from_transformers(config: Mapping[str, Any]) -> Preprocess:
             std=tuple(map(float, config["image_std"])),
             fit=fit,
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise UserError(
             f"preprocessor_config.json is not one that can be read: {error!r}"
         ) from None

@@ -27,7 +27,7 @@ SHA256 = {
 
 
 @cache
-def published() -> dict[str, Any]:
+def torchvision_weights() -> dict[str, Any]:
     """Return torchvision's weights by name, ``resnet50.v2``."""
     from torchvision.models import get_model_weights, list_models
 

@@ -73,7 +73,7 @@ def rows() -> Iterator[Row]:
             f"CIFAR ResNeXt, {groups} groups of 64",
         )
     for depth in (18, 34, 50, 101, 152):
-        small = imagenet(f"resnet{depth}_small", depth).with_small_stem()
+        small = imagenet(f"resnet{depth}", depth).with_small_stem()
         yield Row(
             small.replace(num_classes=10, image_size=32),
             "ResNet with a stem for small photos: 3×3, stride 1, no pooling",
@@ -82,7 +82,7 @@ def rows() -> Iterator[Row]:
         imagenet("preact_resnet18", 18, order="pre").replace(
             stem=Stem(64, 3, 1, "none", norm=False, act=False), num_classes=10, image_size=32
         ),
-        "Pre-activation ResNet for small photos",
+        "Pre-activation ResNet for small photos, with v2's last norm, which kuangliu's has not",
     )
     yield from _benchmarks()
     yield from _faces()

@@ -16,7 +16,7 @@ from resnets.weights.readers import (
     torch_file,
 )
 from resnets.weights.readers.foreign import Content, Foreign, one_line, parse_json
-from resnets.weights.readers.recognise import recognise
+from resnets.weights.readers.kinds import kind_of
 
 __all__ = ["READERS", "Foreign", "read"]
 
@@ -33,9 +33,11 @@ FOLDER_READING = "preprocessor_config.json"
 MAX_CONFIG = 16 * 2**20
 
 
-def read(path: str | Path) -> Foreign:
+def read(path: str | Path, entry: str | None = None) -> Foreign:
     """Read a checkpoint, or a folder that transformers or timm saved: `config` is then a fact, and
     `preprocessor` where there is one.
+
+    `entry` is for PyTorch's: which of several sets of weights, such as ``state_dict_ema``.
 
     Raises:
       UserError: it is missing, damaged or of an unknown format; holds code or objects, or tensors
@@ -43,13 +45,16 @@ def read(path: str | Path) -> Foreign:
     """
     path = Path(path)
     # os.path, as pathlib raises where a folder on the way may not be entered.
-    return _read_folder(path) if os.path.isdir(path) else _read_file(path)
+    return _read_folder(path) if os.path.isdir(path) else _read_file(path, entry)
 
 
-def _read_file(path: Path) -> Foreign:
+def _read_file(path: Path, entry: str | None = None) -> Foreign:
     try:
-        kind = recognise(path)
-        tensors, facts = READERS[kind](path)
+        kind = kind_of(path)
+        reader = READERS[kind]
+        tensors, facts = torch_file.read(path, entry) if kind == "torch" else reader(path)
+        if entry and entry not in facts.get("wrappers", ()):
+            raise UserError(f"{path}: has no weights at {entry!r}")
     except UserError:
         raise
     except Exception as error:  # five libraries over any bytes: there is no list of what they raise

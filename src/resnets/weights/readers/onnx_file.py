@@ -1,5 +1,7 @@
 """ONNX: initialisers (and Constant nodes) as tensors, the graph as data.
 
+Tensors may lie in a file beside the model, as torch's exporter puts them; nowhere else.
+
 Facts: ``nodes`` (op, name, inputs, outputs and attributes that are numbers or text, in the order of
 the graph), ``inputs`` and ``outputs`` (name and shape; None is an unknown size), ``opsets``,
 ``producer`` and ``metadata``.
@@ -8,6 +10,8 @@ the graph), ``inputs`` and ``outputs`` (name and shape; None is an unknown size)
 from __future__ import annotations
 
 import math
+import os
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -53,8 +57,8 @@ def read(path: Path) -> Content:
     """Read an ONNX model.
 
     Raises:
-      UserError: the package onnx is missing; the model's weights are in other files, or it has
-        graphs within its graph, functions of its own, or sparse weights.
+      UserError: the package onnx is missing; weights are stored outside the model's folder; or it
+        has graphs within its graph, functions of its own, or sparse weights.
     """
     onnx = library("onnx", "export", path)
     if path.stat().st_size > MAX_BYTES:
@@ -66,7 +70,7 @@ def read(path: Path) -> Content:
         raise UserError(f"{path}: truncated or damaged (no graph, or of no version)")
     if graph.sparse_initializer or model.functions:
         raise UserError(f"{path}: has sparse weights or functions of its own, which are not read")
-    into = Gathered(path, len(data))
+    into = Gathered(path, len(data) + sum(_beside(path, graph).values()))
     for stored in graph.initializer:
         _take(into, stored.name, stored)
     nodes = [_node(into, node) for node in graph.node]
@@ -111,13 +115,55 @@ def _shape(kind: Proto) -> list[int | None]:
     return [d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim]
 
 
+def _beside(path: Path, graph: Proto) -> dict[str, int]:
+    """Return the files beside a model that hold tensors of its graph, and their sizes."""
+    named = {_place(stored).get("location", "") for stored in graph.initializer if _is_out(stored)}
+    return {name: os.lstat(path.parent / name).st_size for name in named if _is_beside(path, name)}
+
+
+def _is_out(stored: Proto) -> bool:
+    return bool(stored.data_location or stored.external_data)
+
+
+def _place(stored: Proto) -> dict[str, str]:
+    return {entry.key: entry.value for entry in stored.external_data}
+
+
+def _is_beside(path: Path, name: str) -> bool:
+    """Tell whether a name is that of a file in the model's own folder, and of no link."""
+    bare = name not in ("", ".", "..") and not set(name) & set("/\\:\0")
+    try:
+        return bare and stat.S_ISREG(os.lstat(path.parent / name).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def _read_beside(into: Gathered, name: str, stored: Proto, size: int) -> bytes:
+    """Return the `size` bytes of a tensor that is stored in a file beside the model."""
+    place = _place(stored)
+    location = place.get("location", "")
+    if not _is_beside(into.path, location):
+        into.refuse(
+            name,
+            f"is stored in {shown(location)}, which is no file beside {into.path.name}; no other "
+            "is opened",
+        )
+    offset, length = int(place.get("offset") or 0), int(place.get("length") or size)
+    if offset < 0 or length != size:
+        into.refuse(name, f"takes {size} bytes, and {length} are stored (damaged)")
+    with (into.path.parent / location).open("rb") as file:
+        file.seek(offset)
+        return file.read(size)
+
+
 def _take(into: Gathered, name: str, stored: Proto) -> None:
-    if stored.data_location or stored.external_data:
-        into.refuse(name, "is stored in another file, which is never opened; save all in one")
     kind, field = DTYPES.get(stored.data_type, (f"number {stored.data_type}", ""))
     shape = list(stored.dims)
     dtype = into.expect(name, kind, shape)
-    values = _raw(stored.raw_data, dtype) if stored.raw_data else _typed(stored, field, dtype)
+    raw = stored.raw_data
+    if _is_out(stored):
+        raw = _read_beside(into, name, stored, math.prod(shape) * dtype.itemsize)
+    values = _raw(raw, dtype) if raw else _typed(stored, field, dtype)
     if values.numel() != math.prod(shape):
         into.refuse(name, f"of shape {shape} has {values.numel()} values (damaged)")
     into.add(name, values.reshape(shape))

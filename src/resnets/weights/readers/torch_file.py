@@ -26,18 +26,23 @@ from resnets.weights.readers.foreign import Content, Facts, Gathered, shown, str
 
 RAW = ("state_dict", "model", "model_state_dict", "net", "network", "module", "params")
 AVERAGED = ("ema", "model_ema", "state_dict_ema", "ema_state_dict", "params_ema")
+AVERAGES = "n_averaged"
+"""The count that torch's AveragedModel has among its weights."""
 MAX_NESTING = 4
 MAX_ENTRY = 10_000
 """Values in an entry, and characters in a string, beyond which it is not a fact but a load."""
 
 
-def read(path: Path) -> Content:
+def read(path: Path, entry: str | None = None) -> Content:
     """Read a checkpoint with `torch.load(weights_only=True)`.
 
+    Of several sets of weights, `entry` says which; else it is the raw ones before averages.
+
     Raises:
-      UserError: it holds anything but tensors and plain data, or no weights.
+      UserError: it holds anything but tensors and plain data, or no weights, or none at `entry`.
     """
-    state, facts = _unwrap(path, _load(path))
+    state, facts = _unwrap(path, _load(path), entry)
+    state.pop(AVERAGES, None)
     into = Gathered(path, path.stat().st_size)
     for name, value in state.items():
         # Unbound, as a pickle may hang attributes on a parameter, with any name.
@@ -86,16 +91,17 @@ def _dtype(value: Tensor, tensor: Tensor) -> torch.dtype | str:
     return tensor.dtype if plain else f"{tensor.dtype} of a special kind"
 
 
-def _unwrap(path: Path, value: object) -> tuple[dict[str, Tensor], Facts]:
+def _unwrap(path: Path, value: object, chosen: str | None) -> tuple[dict[str, Tensor], Facts]:
     """Go through wrappers to the state dict. Raises UserError where there is none."""
     wrappers: list[str] = []
     also: list[str] = []
     entries: dict[str, Any] = {}
     while isinstance(value, Mapping) and (inner := _wrappers(value, MAX_NESTING - len(wrappers))):
-        wrappers.append(inner[0])
-        also += inner[1:]
+        taken = chosen if chosen in inner else inner[0]
+        wrappers.append(taken)
+        also += [key for key in inner if key != taken]
         entries |= {str(key): entry for key, entry in value.items() if key not in inner}
-        value = value[inner[0]]
+        value = value[taken]
     if not isinstance(value, Mapping):
         raise UserError(f"{path}: holds a {type(value).__name__}, not a state dict")
     state = {key: entry for key, entry in value.items() if isinstance(entry, Tensor)}

@@ -10,13 +10,9 @@ from resnets.errors import UserError
 from resnets.weights.readers import archive
 from resnets.weights.readers.foreign import MAX_BYTES
 
-MAGIC = {
-    b"\x89HDF\r\n\x1a\n": "h5",
-    b"\x80\x02": "torch",  # what a pickle starts with; torch writes protocol 2
-    b"\x80\x03": "torch",
-    b"\x80\x04": "torch",
-    b"\x80\x05": "torch",
-}
+PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+"""What pickles start with, by protocol; torch writes 2."""
+MAGIC = {b"\x89HDF\r\n\x1a\n": "h5"} | dict.fromkeys(PICKLES, "torch")
 NOT_WEIGHTS = {
     b"version https://git-lfs": "a pointer of Git LFS, not the file; run git lfs pull",
     b"<": "a web page, not a checkpoint",
@@ -25,7 +21,7 @@ NOT_WEIGHTS = {
 START = 24
 
 
-def recognise(path: Path) -> str:
+def kind_of(path: Path) -> str:
     """Return ``torch``, ``safetensors``, ``h5``, ``keras`` or ``onnx``.
 
     Raises:
