@@ -23,6 +23,7 @@ from resnets.data.images import decode
 from resnets.data.preprocess import Preprocess
 from resnets.data.sources import open_dataset
 from resnets.errors import UserError
+from resnets.training.loop import Interrupted, Trainer
 from resnets.training.run_folder import RunFolder
 from resnets.weights import model_file
 
@@ -92,6 +93,28 @@ def test_resuming_a_finished_run_only_reports_again(run) -> None:  # type: ignor
     again = resnets.resume(run.path, quiet=True)
     assert again.evaluation == run.evaluation
     assert run.model.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_fine_tuning_resumes_to_the_same_bits(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    options = {"weights": run.model, "epochs": 4, "seed": 1, "quiet": True}
+    whole = resnets.train("sign-digits", out=tmp_path / "whole", **options)
+    trainer_epoch = Trainer._finish_epoch
+
+    def stop_early(self: Trainer) -> None:
+        trainer_epoch(self)
+        if self.progress.epoch == 2:
+            raise Interrupted
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_finish_epoch", stop_early)
+        with pytest.raises(Interrupted):
+            resnets.train("sign-digits", out=tmp_path / "parts", **options)
+    again = resnets.resume(tmp_path / "parts", quiet=True)
+    first, second = model_file.load(whole.model), model_file.load(again.model)
+    assert first.recipe["name"] == second.recipe["name"] == "finetune"
+    assert first.preprocess == second.preprocess == model_file.load(run.model).preprocess
+    assert all((second.weights[name] == value).all() for name, value in first.weights.items())
 
 
 @pytest.mark.slow

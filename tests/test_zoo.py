@@ -93,6 +93,13 @@ def test_every_figure_belongs_to_a_row_and_comes_once() -> None:
     assert all(figure.size >= 0 for figure in figures)
 
 
+def test_notes_begin_with_the_weights_they_are_of() -> None:
+    noted = [f for row in zoo.ZOO.values() for f in row.published if f.kind == "top1" and f.note]
+    timms = [figure for figure in noted if figure.source.startswith("timm")]
+    assert timms
+    assert all(re.fullmatch(r"\w+\.\w+(: .+)?", figure.note) for figure in timms)
+
+
 def test_who_published_what() -> None:
     def peer(figure: zoo.Figure) -> str:
         return figure.source.split(",")[0].split(" ")[0]

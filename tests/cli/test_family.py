@@ -13,8 +13,10 @@ import pytest
 import torch
 
 import resnets
+from resnets.data.preprocess import Preprocess
 from resnets.diagram import draw
 from resnets.weights import model_file
+from resnets.weights.model_file import Model
 from resnets.zoo import ZOO, get_spec
 
 Run = Callable[..., tuple[int, str, str]]
@@ -45,6 +47,15 @@ def test_models_takes_a_part_of_a_name_or_a_pattern(run: Run) -> None:
     status, _, error = run("models", "vgg")
     assert status == 2
     assert "no model matches 'vgg'" in error
+
+
+def test_names_in_a_file_are_no_markup(run: Run, tmp_path: Path) -> None:
+    net = resnets.create_model("resnet20", num_classes=2)
+    model = Model(net.spec, ("[/x]", "[red]"), Preprocess(32, 32), net.state_dict(), licence="[b]")
+    model_file.save(model, tmp_path / "m.safetensors")
+    status, out, _ = run("describe", str(tmp_path / "m.safetensors"))
+    assert status == 0
+    assert all(name in out for name in ("[/x]", "[red]", "[b]"))
 
 
 def test_describe_gives_stages_and_sources(run: Run) -> None:

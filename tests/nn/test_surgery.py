@@ -145,11 +145,18 @@ def test_a_branch_that_ends_in_an_activation_is_not_put_to_sleep() -> None:
         assert all(block.conv1.weight.grad.abs().max() > 0 for block in blocks(net))
 
 
+@torch.no_grad()
 def test_a_plain_net_and_option_a_take_an_output_stride() -> None:
+    """What a value of the map sees stays the same: every second one is the strided net's."""
+    x = torch.randn(1, 3, 24, 24)
     for shortcut in ("A", "none"):
         net = ResNet(TINY.replace(shortcut=shortcut)).eval()
+        strided = net.forward_features(x)
         set_output_stride(net, 1)
-        assert net.forward_features(torch.randn(1, 3, 12, 12)).shape == (1, 8, 12, 12)
+        dense = net.forward_features(x)
+        assert dense.shape[2:] == (24, 24)
+        step = 24 // strided.shape[2]
+        torch.testing.assert_close(dense[..., ::step, ::step], strided, atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,29 @@ def test_what_cannot_be_written(
 def test_a_changed_row_is_not_the_peers(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="torchvision has no network that is this resnet18"):
         export(make(get_spec("resnet18").with_small_stem()), "torchvision", tmp_path / "x.pth")
+
+
+def test_a_folder_is_replaced_if_forced_and_nothing_else_lies_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    export(make(get_spec("resnet18")), "timm", path)
+    with pytest.raises(UserError, match="exists: name a folder that does not"):
+        export(make(get_spec("resnet34")), "timm", path)
+    export(make(get_spec("resnet34")), "timm", path, force=True)
+    assert open_model(path).spec.name == "resnet34"
+    (path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"exists and holds notes\.txt"):
+        export(make(get_spec("resnet18")), "timm", path, force=True)
+    assert open_model(path).spec.name == "resnet34"
+
+
+@pytest.mark.parametrize("changes", [{"do_normalize": False}, {"rescale_factor": 1 / 127}])
+def test_photos_read_in_another_way_are_refused(changes: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    export(make(get_spec("resnet18")), "transformers", path)
+    file = path / "preprocessor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    with pytest.raises(UserError, match=next(iter(changes))):
+        open_model(path)
 
 
 def test_colours_that_the_peer_cannot_read(tmp_path: Path) -> None:

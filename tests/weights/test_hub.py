@@ -206,6 +206,30 @@ def test_timms_weights_come_with_their_configuration(huggingface: ThreadingHTTPS
     json.dumps(model.describe())
 
 
+def test_timms_weights_are_used_again_without_a_connection(
+    huggingface: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_model("timm/resnet14t.x_in1k")
+    import huggingface_hub.constants as constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    asked = len(huggingface.requests)  # type: ignore[attr-defined]
+    said: list[str] = []
+    open_model("timm/resnet14t.x_in1k", say=said.append)
+    assert len(huggingface.requests) == asked  # type: ignore[attr-defined]
+    assert any(line.startswith("cached") for line in said)
+
+
+def test_a_cached_blob_that_was_changed(huggingface: ThreadingHTTPServer, tmp_path: Path) -> None:
+    open_model("timm/resnet14t.x_in1k")
+    blob = max((tmp_path / "cache").rglob("blobs/*"), key=lambda path: path.stat().st_size)
+    content = bytearray(blob.read_bytes())
+    content[-1] ^= 1
+    blob.write_bytes(content)
+    with pytest.raises(UserError, match=r"model\.safetensors: its SHA-256 is not"):
+        open_model("timm/resnet14t.x_in1k")
+
+
 def test_weights_that_the_hub_does_not_have(huggingface: ThreadingHTTPServer) -> None:
     with pytest.raises(UserError, match=r"timm/resnet15\.x_in1k: the hub has no such weights"):
         open_model("timm/resnet15.x_in1k")
