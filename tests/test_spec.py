@@ -575,7 +575,9 @@ def test_the_small_stem_keeps_the_width_and_the_resolution() -> None:
     assert spec.stem == IMAGENET_STEM
     assert small.stem == Stem(64, kernel=3, stride=1, pool="none")
     assert small.feature_shapes(32)["layer4"] == (512, 4, 4)
-    assert small.replace(stem=spec.stem) == spec
+    assert small.name == "resnet18_small"
+    assert small.with_small_stem() == small
+    assert small.replace(stem=spec.stem, name=spec.name) == spec
     assert ZOO["resnet50d"].spec.with_small_stem().stem == small.stem
     bare = ZOO["resnetv2_50"].spec.with_small_stem().stem
     assert bare == Stem(64, kernel=3, stride=1, pool="none", norm=False, act=False)

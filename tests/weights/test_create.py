@@ -167,7 +167,8 @@ def test_other_classes_get_a_fresh_head_and_it_is_said(
     for name, value in net.state_dict().items():
         assert name.startswith("fc.") or torch.equal(value, weights[name]), name
     assert net(torch.randn(2, 3, 8, 8)).shape == (2, classes or net.num_features)
-    assert capsys.readouterr().err.startswith(f"head     3 classes to {classes}")
+    said = "3 outputs to 5: a fresh classifier" if classes else "no classifier: for features"
+    assert capsys.readouterr().err == f"head     {said}\n"
 
 
 def test_a_grey_photo_answers_as_it_did_in_colour(capsys: pytest.CaptureFixture[str]) -> None:

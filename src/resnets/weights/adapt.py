@@ -41,7 +41,8 @@ def adapt(
         spec = spec.replace(in_channels=in_channels)
         adapted[f"{first}.weight"] = spread(adapted[f"{first}.weight"], in_channels)
     if num_classes is not None and (fresh or num_classes != spec.num_classes):
-        say(f"head     {spec.num_classes} outputs to {num_classes}: a fresh classifier")
+        told = f"{spec.num_classes} outputs to {num_classes}: a fresh classifier"
+        say(f"head     {told if num_classes else 'no classifier: for features'}")
         spec = spec.replace(num_classes=num_classes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
