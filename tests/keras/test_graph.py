@@ -15,6 +15,8 @@ from keras import layers
 
 from resnets.errors import UserError
 from resnets.weights.convert import open_model
+from resnets.weights.keras_graph import with_todays_names
+from resnets.weights.readers import Foreign
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -126,6 +128,18 @@ def test_files_with_the_name_that_the_classifier_had(tmp_path: Path) -> None:
     assert model.spec.name == "keras_resnet50"
     kernel = np.asarray(peer.get_layer("predictions").kernel)
     assert np.array_equal(model.weights["fc.weight"].numpy(), kernel.T)
+
+
+def test_names_are_changed_only_where_nothing_else_has_them() -> None:
+    names = ("probs/kernel", "conv2d_9/kernel", "conv2d_12/kernel", "dense/kernel")
+    held = {name: torch.zeros(number) for number, name in enumerate(names)}
+    one = Foreign(Path("x.h5"), "h5", held, {})
+    renamed = with_todays_names(one).tensors
+    assert list(renamed) == [
+        *("predictions/kernel", "conv2d/kernel", "conv2d_1/kernel", "dense/kernel")
+    ]
+    both = Foreign(Path("x.h5"), "h5", held | {"predictions/kernel": torch.ones(9)}, {})
+    assert set(with_todays_names(both).tensors) >= {"probs/kernel", "predictions/kernel"}
 
 
 def test_keras_applications_own_v2_is_followed(tmp_path: Path) -> None:

@@ -229,9 +229,32 @@ def _rename(kind: str, other: str) -> Any:
     return change
 
 
+def _cast(kind: int) -> Any:
+    """Change the type of what comes out of the first activation."""
+
+    def change(graph: Any) -> None:
+        at, node = next((i, n) for i, n in enumerate(graph.node) if n.op_type == "Relu")
+        for other in graph.node:
+            for i, value in enumerate(other.input):
+                if value == node.output[0]:
+                    other.input[i] = "cast"
+        graph.node.insert(at + 1, onnx.helper.make_node("Cast", node.output, ["cast"], to=kind))
+
+    return change
+
+
+def test_a_cast_between_floats_changes_nothing(tmp_path: Path) -> None:
+    net = randomised(resnets.create_model("resnet18", num_classes=2))
+    model = exported(net, tmp_path / "x.onnx")
+    _cast(onnx.TensorProto.FLOAT)(model.graph)
+    onnx.save(model, tmp_path / "x.onnx")
+    answers_alike(open_model(tmp_path / "x.onnx"), net)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (_cast(onnx.TensorProto.INT32), "it leaves resnet18 at maxpool: it is not nothing"),
         (_drop("Relu"), "it leaves resnet18 at layer4.1.act2: it is not"),
         (_drop("MaxPool"), "it leaves resnet18.* at maxpool: it is not"),
         (_rename("MaxPool", "AveragePool"), "it leaves resnet18 at maxpool"),

@@ -82,8 +82,7 @@ def open_model(
     if num_classes is not None and fresh:
         task, names = "classify", unnamed(num_classes)
     if classes is not None:
-        names = _counted(classes, spec)
-        names = names if len(set(names)) == len(names) else _numbered(names)
+        names = _distinct(_counted(classes, spec))
     photos = model.preprocess
     if photos.channels != spec.in_channels:
         photos = _for_channels(photos, spec.in_channels)
@@ -223,10 +222,10 @@ def _names(
         whose = "of the configuration"
     else:
         found, whose = class_names(spec.num_classes, dialect)
-    if len(set(found)) < len(found):
-        found, whose = _numbered(found), f"{whose}, numbered"
-    say(f"classes  {len(found)}, {whose}: {', '.join(map(shown, found[:4]))}, …")
-    return found
+    names = _distinct(found)
+    whose += ", numbered" if names != found else ""
+    say(f"classes  {len(names)}, {whose}: {', '.join(map(shown, names[:4]))}, …")
+    return names
 
 
 def _counted(classes: Sequence[str], spec: ResNetSpec) -> tuple[str, ...]:
@@ -235,8 +234,10 @@ def _counted(classes: Sequence[str], spec: ResNetSpec) -> tuple[str, ...]:
     return tuple(classes)
 
 
-def _numbered(names: Sequence[str]) -> tuple[str, ...]:
-    """Return names that differ, of those that do not: ImageNet has two cranes."""
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names, with numbers before them if two are the same: ImageNet has two cranes."""
+    if len(set(names)) == len(names):
+        return names
     return tuple(f"{i} {name}" for i, name in enumerate(names))
 
 

@@ -31,26 +31,28 @@ def with_todays_names(foreign: Foreign) -> Foreign:
     numbered from 0: in a longer session it goes on counting."""
     owners = dict.fromkeys(name.rpartition("/")[0] for name in foreign.tensors)
     owners |= dict.fromkeys(layer["name"] for layer in foreign.facts.get("layers", ()))
-    numbers: dict[str, list[int]] = {}
+    # A file that has both names means two layers.
+    today = {old: new for old, new in OLD_NAMES.items() if new not in owners}
+    numbered: dict[str, list[tuple[int, str]]] = {}
     for owner in owners:
         if match := NUMBERED.fullmatch(owner):
-            numbers.setdefault(match[1], []).append(int(match[2] or 0))
-
-    def today(owner: str) -> str:
-        if match := NUMBERED.fullmatch(owner):
-            place = sorted(numbers[match[1]]).index(int(match[2] or 0))
-            return f"{match[1]}_{place}" if place else match[1]
-        return OLD_NAMES.get(owner, owner)
-
+            numbered.setdefault(match[1], []).append((int(match[2] or 0), owner))
+    for kind, found in numbered.items():
+        for place, (_, owner) in enumerate(sorted(found)):
+            today[owner] = f"{kind}_{place}" if place else kind
     tensors: dict[str, Tensor] = {}
     for name, value in foreign.tensors.items():
         owner, slash, variable = name.rpartition("/")
-        tensors[f"{today(owner)}{slash}{variable}"] = value
+        tensors[f"{today.get(owner, owner)}{slash}{variable}"] = value
     layers = [
-        {**layer, "name": today(layer["name"]), "inputs": [today(n) for n in layer["inputs"]]}
+        {
+            **layer,
+            "name": today.get(layer["name"], layer["name"]),
+            "inputs": [today.get(name, name) for name in layer["inputs"]],
+        }
         for layer in foreign.facts.get("layers", ())
     ]
-    outputs = [today(name) for name in foreign.facts.get("outputs", ())]
+    outputs = [today.get(name, name) for name in foreign.facts.get("outputs", ())]
     facts = {**foreign.facts, "layers": layers, "outputs": outputs} if layers else foreign.facts
     return replace(foreign, tensors=tensors, facts=facts)
 

@@ -22,9 +22,11 @@ from resnets.weights.follow import Found, Mismatch, Op, follow, padding
 Node = Mapping[str, Any]
 State = dict[str, Tensor]
 NORM = ("weight", "bias", "running_mean", "running_var")
-PASSED_ON = ("Identity", "Dropout", "Cast")
-"""What hands its input on."""
-SHAPES = ("Constant", "Shape", "Gather", "Concat", "Unsqueeze", "Slice")
+PASSED_ON = ("Identity", "Dropout")
+"""What hands its input on; a Cast does, between floating-point types."""
+FLOATS = (1, 10, 11, 16)
+"""Their numbers in onnx.proto."""
+SHAPES = ("Constant", "Shape", "Gather", "Concat", "Unsqueeze", "Slice", "Cast")
 """What computes the shape that a Reshape takes, and nothing else that could be followed."""
 
 
@@ -44,7 +46,8 @@ class Graph:
         ops, weights = [], {}
         for number, node in enumerate(facts["nodes"]):
             inputs = [same.get(name, name) for name in node["inputs"]]
-            if node["op"] in PASSED_ON and len(node["outputs"]) == 1:
+            cast = node["op"] == "Cast" and node["attributes"].get("to") in FLOATS
+            if (cast or node["op"] in PASSED_ON) and len(node["outputs"]) == 1:
                 same[node["outputs"][0]] = inputs[0]
             elif node["op"] not in SHAPES and node["outputs"]:
                 name = node["name"] or f"{node['op']} {number}"
