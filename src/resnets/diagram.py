@@ -9,6 +9,8 @@ from resnets.plan import BlockPlan, Chain
 from resnets.spec import ResNetSpec
 
 BOX, GAP, COLUMN, MARGIN = (150, 22), 10, 340, 24
+SHORTCUT = BOX[0] + 15
+"""How far to the right of its block a shortcut begins."""
 COLOURS = {
     Conv: "#4477aa",
     Linear: "#4477aa",
@@ -73,12 +75,18 @@ def _stages(spec: ResNetSpec, size: int) -> tuple[str, int]:
 
 
 def _kinds(spec: ResNetSpec) -> list[tuple[str, BlockPlan]]:
-    """Return the first block of each kind: which layers it has, whatever their widths."""
+    """Return the first block of each kind: which layers it has, whatever their widths.
+
+    What a stage has before its blocks is drawn as a block without a shortcut.
+    """
     found: dict[tuple[object, ...], tuple[str, BlockPlan]] = {}
     for stage in spec.stages():
-        for number, block in enumerate(stage.blocks):
+        entry = BlockPlan(before={}, branch=stage.entry, shortcut=None, after={})
+        blocks = [("entry", entry)] if stage.entry else []
+        blocks += [(str(number), block) for number, block in enumerate(stage.blocks)]
+        for name, block in blocks:
             kind = (tuple(block.before), tuple(block.branch), _kind(block))
-            found.setdefault(kind, (f"{stage.name}.{number}", block))
+            found.setdefault(kind, (f"{stage.name}.{name}", block))
     return list(found.values())
 
 
@@ -102,13 +110,13 @@ def _block(title: str, block: BlockPlan, x: int, y: int) -> tuple[str, int]:
         parts.append(f'<circle class="line" cx="{centre}" cy="{plus}" r="9"/>')
         parts.append(f'<path class="line" d="M{centre - 5} {plus}h10M{centre} {plus - 5}v10"/>')
         parts.append(_arrow(f"M{centre} {y}V{plus - 10}"))
-        side = x + BOX[0] + 15 + 65
+        side, turn = x + SHORTCUT + BOX[0] // 2, fork + GAP // 2
         start = fork + (plus - fork - len(block.shortcut) * (BOX[1] + GAP)) // 2
-        line = f"M{centre} {fork}H{side}V{start}" if block.shortcut else f"M{centre} {fork}H{side}"
+        line = f"M{centre} {turn}H{side}" + (f"V{start}" if block.shortcut else "")
         parts.append(f'<path class="line" d="{line}"/>')
-        shortcut, end = _column(block.shortcut, side - 65, start, 130)
+        shortcut, end = _column(block.shortcut, x + SHORTCUT, start)
         parts.append(shortcut)
-        begin = end if block.shortcut else fork
+        begin = end if block.shortcut else turn
         parts.append(_arrow(f"M{side} {begin}V{plus}H{centre + 10}"))
         y = plus + 9
     if block.after:
@@ -117,15 +125,15 @@ def _block(title: str, block: BlockPlan, x: int, y: int) -> tuple[str, int]:
     return "".join([*parts, after]), y + 2 * GAP
 
 
-def _column(chain: Chain, x: int, y: int, width: int = BOX[0]) -> tuple[str, int]:
+def _column(chain: Chain, x: int, y: int) -> tuple[str, int]:
     """Draw layers one below the other; return the drawing and where it ends."""
     parts = []
     for i, layer in enumerate(chain.values()):
         if i:
-            parts.append(_arrow(f"M{x + width // 2} {y}v{GAP - 1}"))
+            parts.append(_arrow(f"M{x + BOX[0] // 2} {y}v{GAP - 1}"))
             y += GAP
         parts.append(
-            f'<rect class="box" x="{x}" y="{y}" width="{width}" height="{BOX[1]}" rx="3" '
+            f'<rect class="box" x="{x}" y="{y}" width="{BOX[0]}" height="{BOX[1]}" rx="3" '
             f'stroke="{COLOURS[type(layer)]}"/>' + _text(x + 7, y + 15, _words(layer), "small")
         )
         y += BOX[1]
