@@ -51,6 +51,12 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def cache_folder() -> Path:
+    """Return where what can be had again is kept: ``$RESNETS_CACHE``, or the user's cache."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "resnets"
+    return Path(os.environ.get("RESNETS_CACHE", default))
+
+
 def printable(name: str) -> str:
     """Return `name` with bytes that are no UTF-8 written as ``\\xff``, so that it can be saved."""
     if name.isascii():

@@ -12,7 +12,7 @@ from threading import Lock
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from resnets.data.samples import content_token
+from resnets.data.tokens import content_token
 
 CACHE_BYTES = 256 * 2**20
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from resnets.console import Console
 from resnets.errors import UserError, did_you_mean
-from resnets.files import atomic
+from resnets.files import atomic, cache_folder
 from resnets.weights.torchvision_files import file_name, sha256, torchvision_weights
 
 Say = Callable[[str], None]
@@ -51,12 +51,6 @@ def fetch(source: object, say: Say) -> Fetched:
     """
     family, _, name = str(source).partition("/")
     return {"timm": _timm, "torchvision": _torchvision}[family](name, say)
-
-
-def cache_folder() -> Path:
-    """Return where fetched files are kept: ``$RESNETS_CACHE``, or the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "resnets"
-    return Path(os.environ.get("RESNETS_CACHE", default))
 
 
 def _word(kept: bool) -> str:
