@@ -17,14 +17,15 @@ import pytest
 
 import resnets
 from resnets.choices import choose_spec
-from resnets.cli.options import pairs, seconds
+from resnets.cli.options import pairs
 from resnets.console import Console
 from resnets.data.images import decode
 from resnets.data.preprocess import Preprocess
 from resnets.data.sources import open_dataset
-from resnets.errors import UserError
-from resnets.training.loop import Interrupted, Trainer
+from resnets.errors import Interrupted, UserError
+from resnets.training.loop import Trainer
 from resnets.training.run_folder import RunFolder
+from resnets.training.saver import Every
 from resnets.weights import model_file
 
 OPTIONS = ["--model", "resnet20", "--size", "16", "--batch-size", "64", "--workers", "1"]
@@ -40,7 +41,7 @@ def test_a_run_leaves_what_it_promises(run) -> None:  # type: ignore[no-untyped-
     names = {path.name for path in run.path.iterdir()}
     assert names == {
         *("best.safetensors", "last.safetensors", "config.yaml", "history.csv", "splits.csv"),
-        *("report.html", "predictions.parquet", "checkpoints"),
+        *("report.html", "predictions.parquet", "checkpoints", ".lock"),
     }
     with (run.path / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -104,6 +105,7 @@ def test_fine_tuning_resumes_to_the_same_bits(run, tmp_path: Path) -> None:  # t
     def stop_early(self: Trainer) -> None:
         trainer_epoch(self)
         if self.progress.epoch == 2:
+            self.save()
             raise Interrupted
 
     with pytest.MonkeyPatch.context() as patch:
@@ -207,11 +209,13 @@ def test_runs_are_numbered(tmp_path: Path) -> None:
 
 
 def test_durations_and_settings() -> None:
-    assert [seconds(text) for text in ("90", "90s", "5m", "1.5h")] == [90, 90, 300, 5400]
+    texts = ("90", "90s", "5m", "1.5h", 7.5)
+    assert [Every.parse(text).seconds for text in texts] == [90, 90, 300, 5400, 7.5]
+    assert Every.parse("20steps") == Every(steps=20)
     assert pairs(["a=1", "weight-decay=2=3"]) == {"a": "1", "weight_decay": "2=3"}
-    for text in ("", "m", "-1s", "5 minutes"):
-        with pytest.raises(UserError, match="is not a duration"):
-            seconds(text)
+    for text in ("", "m", "-1s", "5 minutes", "steps"):
+        with pytest.raises(UserError, match="write 90s, 5m"):
+            Every.parse(text)
 
 
 def _resnets(*arguments: object) -> subprocess.CompletedProcess[str]:

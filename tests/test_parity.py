@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -54,8 +55,8 @@ def test_all_verbs_agree_to_a_hundred_thousandth(
     seen: list[np.ndarray] = []
     score_split = loop.score_split
 
-    def record(*arguments: object) -> tuple[np.ndarray, np.ndarray]:
-        samples, values = score_split(*arguments)  # type: ignore[arg-type]
+    def record(*arguments: Any, **options: Any) -> tuple[np.ndarray, np.ndarray]:
+        samples, values = score_split(*arguments, **options)
         seen.append(values)
         return samples, values
 

@@ -37,7 +37,17 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("data", "weights"),
     ("training", "evaluate"),
     ("tasks",),
-    ("predict", "evaluation", "choices", "decoding", "experiment", "estimator", "rows", "display"),
+    (
+        "predict",
+        "evaluation",
+        "choices",
+        "decoding",
+        "execution",
+        "experiment",
+        "estimator",
+        "rows",
+        "display",
+    ),
     ("cli",),
     ("__init__", "__main__"),
 )

@@ -31,9 +31,10 @@ class Rate(ProgressColumn):
 class Console:
     """Speaks on standard error, so that standard output is left to results."""
 
-    def __init__(self, quiet: bool = False) -> None:
-        self._quiet = quiet
-        self._rich = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+    def __init__(self, quiet: bool = False, heard: bool = True) -> None:
+        """`quiet` leaves warnings; a process that is not `heard` says nothing at all."""
+        self._quiet = quiet or not heard
+        self._rich = RichConsole(stderr=True, highlight=False, soft_wrap=True, quiet=not heard)
 
     def say(self, text: str) -> None:
         if not self._quiet:

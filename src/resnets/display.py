@@ -49,6 +49,9 @@ class Display:
         self._bar.update(self._run, completed=epoch * steps + step)
         self._bar.update(self._epoch, completed=step, total=steps, description=label)
 
+    def skipped(self, epoch: int, step: int, why: str) -> None:
+        self._console.warn(f"epoch {epoch + 1}, step {step + 1}: {why}; skipped")
+
     def epoch(self, row: Mapping[str, float], best: bool) -> None:
         done = int(row["epoch"])
         left = (time.monotonic() - self._began) / (done - self._first) * (self._epochs - done)

@@ -17,6 +17,13 @@ class UserError(Exception):
     """
 
 
+class Interrupted(Exception):
+    """The user stopped a run, which can be resumed; the message, if any, says how.
+
+    The command line prints it and exits with status 130.
+    """
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean a, b?"`` for the known words near `word`, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)

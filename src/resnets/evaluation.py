@@ -23,6 +23,7 @@ from resnets.errors import UserError
 from resnets.evaluate import Evaluation, ReportPhoto, evaluate, write_report
 from resnets.files import atomic
 from resnets.predict import Predictor
+from resnets.training.distributed import Ranks
 from resnets.training.inference import score_split
 from resnets.training.machine import Machine
 from resnets.weights.model_file import Model
@@ -56,8 +57,9 @@ class SplitResult:
 
     @property
     def failed(self) -> Mapping[int, str]:
-        """The photos that do not decode, with the reason."""
-        return self.cache.failed
+        """The photos that do not decode, with the reason where this process has tried."""
+        lost = np.setdiff1d(np.arange(len(self.samples)), self.scored)
+        return {int(i): self.cache.failed.get(int(i), "does not decode") for i in lost}
 
     def to_json(self) -> dict[str, Any]:
         failed = {self.samples.ids[i]: reason for i, reason in sorted(self.failed.items())}
@@ -102,12 +104,28 @@ def evaluate_model(
     return result
 
 
-def score(predictor: Predictor, cache: ImageCache, split: str, console: Console) -> SplitResult:
-    """Evaluate a model on labelled photos. Raises UserError if not one of them decodes."""
+def score(
+    predictor: Predictor,
+    cache: ImageCache,
+    split: str,
+    console: Console,
+    ranks: Ranks | None = None,
+) -> SplitResult:
+    """Evaluate a model on labelled photos, with the other processes of a run if there are any.
+
+    Raises:
+      UserError: not one of the photos decodes.
+    """
     samples = cache.samples
     with console.track(f"Evaluating on {split}", len(samples)) as advance:
         scored, values = score_split(
-            predictor.net, predictor.task, predictor.machine, cache, predictor.workers, advance
+            predictor.net,
+            predictor.task,
+            predictor.machine,
+            cache,
+            predictor.workers,
+            ranks,
+            seen=advance,
         )
     figures = evaluate(values, samples.labels[scored], predictor.classes)
     return SplitResult(split, cache, scored, values, figures)
@@ -234,13 +252,14 @@ def write_predictions(result: SplitResult, classes: tuple[str, ...], path: Path)
     lengths = np.zeros(n + 1, np.int64)
     lengths[result.scored + 1] = k
     every = pa.LargeListArray.from_arrays(lengths.cumsum(), result.probabilities.ravel())
+    failed = result.failed
     table = pa.table(
         {
             "path": [result.samples.path(i) for i in range(n)],
             "truth": [classes[i] for i in result.samples.labels],
             "label": pa.array(label, pa.string()),
             "probability": pa.array(probability, pa.float32()),
-            "status": [result.failed.get(i, "ok") for i in range(n)],
+            "status": [failed.get(i, "ok") for i in range(n)],
             "probabilities": every,
         }
     )

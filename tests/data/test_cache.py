@@ -160,6 +160,37 @@ def test_grey_photos_have_one_channel(tmp_path: Path) -> None:
         assert cache.get(np.array([0, 4]))[1].shape == (1, 7, 7, 1)
 
 
+def test_processes_share_what_they_decode_and_what_they_cannot(tmp_path: Path) -> None:
+    """Two caches on the same files, as two processes have them."""
+    caches, readers = [], []
+    for owner in (True, False):
+        reader = CountingReader()
+        samples = Samples(tuple(map(str, range(N))), np.zeros(N, np.int64), reader)
+        store = Storage("shared", path=tmp_path / "photos", owner=owner)
+        caches.append(ImageCache(samples, PREPROCESS, store))
+        readers.append(reader)
+    first, second = np.arange(8), np.arange(4, N)
+    caches[0].get(first)
+    good, photos = caches[1].get(second)
+    assert good.tolist() == good_of(second.tolist())
+    assert caches[0].broken().tolist() == caches[1].broken().tolist() == list(BROKEN)
+    np.testing.assert_array_equal(caches[0].get(second)[1], photos)
+    reads = readers[0].reads + readers[1].reads
+    assert reads == Counter(range(N))
+    assert list(caches[0].failed) == [4]
+    assert list(caches[1].failed) == [11]
+
+
+def test_each_photo_that_does_not_decode_is_told_once(tmp_path: Path) -> None:
+    told: list[str] = []
+    samples = Samples(tuple(map(str, range(N))), np.zeros(N, np.int64), CountingReader())
+    store = Storage("none", tmp_path)
+    cache = ImageCache(samples, PREPROCESS, store, lambda path, why: told.append(path))
+    for _ in range(2):
+        cache.get(np.arange(N))
+    assert told == [f"memory#{i}" for i in BROKEN]
+
+
 def test_a_disk_cache_leaves_no_file(tmp_path: Path) -> None:
     cache, _ = make("disk", tmp_path)
     list(cache.fill(0))
@@ -214,6 +245,14 @@ def test_storage_is_chosen_by_size(
     assert storage.kind == kind
     assert storage.directory == (tmp_path if kind == "disk" else None)
     assert folders == ([] if kind == "memory" else [tmp_path])
+
+
+def test_what_would_fill_a_process_is_on_disk(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    machine(monkeypatch, memory=100 * 2**30, disk=100 * 2**30)
+    assert choose_storage(2**29, tmp_path).kind == "memory"
+    assert choose_storage(2**29 + 1, tmp_path).kind == "disk"
 
 
 V2 = {"memory.max": "700", "memory.current": "500", "memory.stat": "file 400\ninactive_file 50"}

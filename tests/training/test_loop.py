@@ -15,12 +15,13 @@ from torch import Tensor
 from resnets.data.cache import ImageCache, Storage
 from resnets.data.preprocess import Preprocess
 from resnets.data.samples import ArrayReader, Samples
+from resnets.errors import Interrupted
 from resnets.nn import ResNet
 from resnets.spec import ResNetSpec, Stem
 from resnets.tasks.classify import Classify
 from resnets.training import checkpoint
 from resnets.training.interrupt import Interrupt
-from resnets.training.loop import Diverged, Interrupted, Trainer
+from resnets.training.loop import MOST_SKIPPED, Diverged, Trainer
 from resnets.training.machine import Machine
 from resnets.training.recipe import Recipe
 
@@ -48,11 +49,15 @@ class Watcher:
         self.kept: dict[str, dict[str, Tensor]] = {}
         self.losses: list[float] = []
         self.rows: list[dict[str, float]] = []
+        self.problems: list[tuple[int, int, str]] = []
         self.interrupt, self.stop_after = interrupt, stop_after
 
     def step(self, epoch: int, step: int, steps: int, loss: float, rate: float) -> None:
         self.losses.append(loss)
         self.interrupt.requested = len(self.losses) == self.stop_after
+
+    def skipped(self, epoch: int, step: int, why: str) -> None:
+        self.problems.append((epoch, step, why))
 
     def epoch(self, row: Mapping[str, float], best: bool) -> None:
         self.rows.append(dict(row))
@@ -87,15 +92,19 @@ def make(
         observer=watcher,
         interrupt=interrupt,
     )
+    # Epochs as short as these would not all be written.
+    trainer.saver.epoch_due = lambda: True  # type: ignore[method-assign]
     return trainer, watcher
 
 
 def everything(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return a trainer's whole state; times aside, which no two runs share."""
     tensors, values = trainer.state()
+    for name in ("seconds", "saving"):
+        values["progress"].pop(name)
     for row in values["progress"]["history"]:
-        row.pop("seconds")
-        row.pop("images_per_second")
+        for name in ("seconds", "images_per_second", "checkpoint_seconds"):
+            row.pop(name)
     return {name: value.clone() for name, value in tensors.items()}, values
 
 
@@ -125,17 +134,17 @@ def test_it_learns_and_keeps_the_best(tmp_path: Path) -> None:
 def test_the_kept_weights_are_the_averaged_ones(tmp_path: Path) -> None:
     trainer, watcher = make(tmp_path)
     trainer.run()
-    assert trainer.ema is not None
-    for name, value in trainer.ema.net.state_dict().items():
+    assert trainer.stepper.ema is not None
+    for name, value in trainer.stepper.ema.net.state_dict().items():
         assert torch.equal(watcher.kept["last"][name], value)
-    live = trainer.net.state_dict()
+    live = trainer.stepper.net.state_dict()
     assert not torch.equal(watcher.kept["last"]["conv1.weight"], live["conv1.weight"])
 
 
 def test_the_trunk_keeps_still_while_the_classifier_learns(tmp_path: Path) -> None:
     recipe = dataclasses.replace(RECIPE, epochs=2, head_epochs=1, ema=0.0)
     trainer, watcher = make(tmp_path, recipe)
-    before = {name: value.clone() for name, value in trainer.net.state_dict().items()}
+    before = {name: value.clone() for name, value in trainer.stepper.net.state_dict().items()}
     kept: list[dict[str, Tensor]] = []
     keep = watcher.keep
     watcher.keep = lambda name, weights, row: (  # type: ignore[method-assign]
@@ -187,9 +196,9 @@ def test_accumulation_sees_the_same_gradient(tmp_path: Path) -> None:
             RECIPE, epochs=1, batch_size=64, accumulate=parts, ema=0.0, warmup_epochs=0.0
         )
         trainer, _ = make(tmp_path / str(parts), recipe)
-        trainer.net.eval().train = lambda mode=True, net=trainer.net: net
+        trainer.stepper.net.eval().train = lambda mode=True, net=trainer.stepper.net: net
         trainer.run()
-        results.append(trainer.net.state_dict())
+        results.append(trainer.stepper.net.state_dict())
     for name, value in results[0].items():
         assert torch.allclose(value, results[1][name], atol=1e-5), name
 
@@ -199,9 +208,9 @@ def test_clipping_bounds_the_step(tmp_path: Path) -> None:
         RECIPE, epochs=1, clip_norm=1e-3, momentum=0.0, weight_decay=0.0, warmup_epochs=0.0
     )
     trainer, watcher = make(tmp_path, recipe)
-    before = [p.detach().clone() for p in trainer.net.parameters()]
+    before = [p.detach().clone() for p in trainer.stepper.net.parameters()]
     trainer.run()
-    after = trainer.net.parameters()
+    after = trainer.stepper.net.parameters()
     moved = torch.stack([(p - q).norm() for p, q in zip(after, before, strict=True)]).norm()
     assert 0 < float(moved.detach()) <= len(watcher.losses) * recipe.lr * 1e-3 * 1.001
 
@@ -225,7 +234,7 @@ def test_a_diverging_run_stops_and_keeps_good_weights(tmp_path: Path) -> None:
         calls += 1
         return original(outputs, targets) * (float("nan") if calls == 8 else 1)
 
-    trainer.task = _WithLoss(trainer.task, spoiled)  # type: ignore[assignment]
+    trainer.stepper.task = _WithLoss(trainer.task, spoiled)  # type: ignore[assignment]
     with pytest.raises(Diverged, match=r"loss is nan in epoch 2, step 3.*lr=0.005"):
         trainer.run()
     assert all(torch.isfinite(v).all() for v in watcher.kept["last"].values())
@@ -236,19 +245,77 @@ def test_a_diverging_run_stops_and_keeps_good_weights(tmp_path: Path) -> None:
 
 def test_weights_spoilt_by_the_last_update_of_an_epoch_are_not_kept(tmp_path: Path) -> None:
     trainer, watcher = make(tmp_path, dataclasses.replace(RECIPE, ema=0.0), val=False)
-    update = trainer._update
+    update = trainer.stepper._update
 
-    def spoil() -> None:
-        update()
+    def spoil(norm: Tensor, steps_done: int) -> None:
+        update(norm, steps_done)
         if trainer._steps_done == 2 * trainer.plan.steps - 1:
             with torch.no_grad():
-                trainer.net.get_parameter("fc.weight").fill_(float("inf"))
+                trainer.stepper.net.get_parameter("fc.weight").fill_(float("inf"))
 
-    trainer._update = spoil  # type: ignore[method-assign]
+    trainer.stepper._update = spoil  # type: ignore[method-assign]
     with pytest.raises(Diverged, match=r"fc\.weight"):
         trainer.run()
     for kept in watcher.kept.values():
         assert all(torch.isfinite(value.float()).all() for value in kept.values())
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_steps_that_are_not_finite_can_be_skipped(tmp_path: Path, where: str) -> None:
+    recipe = dataclasses.replace(RECIPE, on_nan="skip", epochs=2)
+    trainer, watcher = make(tmp_path, recipe)
+    _spoil(trainer, where, {4})
+    seen: list[dict[str, Tensor]] = []
+    note = trainer._note
+    trainer._note = lambda outcome: (  # type: ignore[method-assign]
+        seen.append({k: v.clone() for k, v in trainer.state()[0].items()}),
+        note(outcome),
+    )[1]
+    trainer.run()
+    assert [(epoch, step) for epoch, step, _ in watcher.problems] == [(0, 3)]
+    assert where in watcher.problems[0][2]
+    for name, value in seen[2].items():  # not even BN's statistics, nor the average
+        assert torch.equal(seen[3][name], value), name
+    assert not torch.equal(seen[4]["net.conv1.weight"], seen[3]["net.conv1.weight"])
+    assert trainer.progress.epoch == 2
+
+
+def test_skipping_has_an_end(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(RECIPE, on_nan="skip", epochs=9)
+    trainer, watcher = make(tmp_path, recipe)
+    _spoil(trainer, "loss", set(range(2, 100)))
+    with pytest.raises(Diverged, match="loss is nan"):
+        trainer.run()
+    assert len(watcher.problems) == MOST_SKIPPED
+
+
+def _spoil(trainer: Trainer, where: str, calls: set[int]) -> None:
+    """Make the loss, or only its gradient, no number in some calls, from 1."""
+    original, count = trainer.task.loss, 0
+
+    def spoiled(outputs: Tensor, targets: Tensor) -> Tensor:
+        nonlocal count
+        count += 1
+        if count not in calls:
+            return original(outputs, targets)
+        if where == "loss":
+            return original(outputs, targets) * float("nan")
+        return (outputs - outputs.detach()).abs().sqrt().sum(1)  # 0, with a slope of 0 × ∞
+
+    trainer.stepper.task = _WithLoss(trainer.task, spoiled)  # type: ignore[assignment]
+
+
+def test_an_extended_run_counts_its_patience_anew(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(RECIPE, epochs=4, lr=0.0, ema=0.0, patience=2)
+    first, _ = make(tmp_path, recipe)
+    ended = first.run().epoch
+    second, _ = make(tmp_path, dataclasses.replace(recipe, epochs=40))
+    loaded = checkpoint.load_newest(tmp_path, print)
+    assert loaded is not None
+    second.restore(*loaded)
+    assert second.run().epoch == ended
+    second.progress.patience_from = ended
+    assert second.run().epoch == ended + 2
 
 
 class _WithLoss:

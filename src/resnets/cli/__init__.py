@@ -9,7 +9,8 @@ import traceback
 import typer
 
 from resnets.cli import convert, describe, evaluate, models, predict, resume, train
-from resnets.errors import UserError
+from resnets.errors import Interrupted, UserError
+from resnets.training.processes import launched, rank
 from resnets.version import VERSION
 
 app = typer.Typer(
@@ -45,6 +46,11 @@ def main() -> None:
     # Torch's threads wait for each other by spinning, for milliseconds unless told otherwise before
     # it is loaded: beside any busy program a step then takes ten times as long (docs/log.md).
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    # Without it cuBLAS may sum in another order each time; it too is read when torch is loaded.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if launched():
+        # DDP would note that every parameter is used, which is why it is not told so.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     os.environ.setdefault(
         "TF_CPP_MIN_LOG_LEVEL", "3"
     )  # or `convert --to keras` is drowned in notes
@@ -52,6 +58,10 @@ def main() -> None:
         app()
     except UserError as error:
         _fail(f"error: {error}", 2)
+    except Interrupted as stop:
+        if str(stop):  # one of several processes speaks for all
+            print(stop)
+        sys.exit(130)
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
@@ -66,5 +76,5 @@ def main() -> None:
 def _fail(message: str, status: int) -> None:
     if os.environ.get("RESNETS_DEBUG"):
         traceback.print_exc()
-    print(f"resnets: {message}", file=sys.stderr)
+    print(f"process {rank()}: {message}" if rank() else f"resnets: {message}", file=sys.stderr)
     sys.exit(status)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,10 +11,16 @@ from typing import Annotated, Any
 import typer
 
 from resnets.errors import UserError
+from resnets.training.processes import launched
 
+CHECKPOINT_EVERY = "10m"
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best if not given.")]
 Workers = Annotated[
     int | None, typer.Option(min=0, help="Threads that decode photos; one a core if not given.")
+]
+Processes = Annotated[
+    int | None,
+    typer.Option("--nproc", min=1, help="Processes on this machine that train together."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite outputs that exist.")]
 Json = Annotated[
@@ -23,16 +28,6 @@ Json = Annotated[
 ]
 PathColumn = Annotated[str | None, typer.Option(help="Column of a table that holds the paths.")]
 LabelColumn = Annotated[str | None, typer.Option(help="Column of a table that holds the labels.")]
-
-SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
-
-
-def seconds(text: str) -> float:
-    """Read a duration such as ``90s``, ``5m`` or ``1.5h``."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if not match:
-        raise UserError(f"{text!r} is not a duration: write 90s, 5m or 1.5h")
-    return float(match[1]) * SECONDS[match[2]]
 
 
 def pairs(settings: Iterable[str]) -> dict[str, str]:
@@ -44,6 +39,15 @@ def pairs(settings: Iterable[str]) -> dict[str, str]:
             raise UserError(f"--set {setting}: write --set field=value")
         values[key.strip().replace("-", "_")] = value.strip()
     return values
+
+
+def spread(processes: int | None) -> None:
+    """Run this very command in several processes and exit, unless this is one of them."""
+    if processes is None or processes == 1 or launched():
+        return
+    from resnets.training.launch import launch
+
+    raise typer.Exit(launch(sys.argv[1:], processes))
 
 
 def check_output(path: Path | None, force: bool) -> None:

@@ -6,22 +6,25 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Option
 
-from resnets.cli.options import Device, Workers
+from resnets.cli.options import Device, Processes, Workers, spread
 
 
 def command(
     run: Annotated[Path, typer.Argument(help="The folder of an interrupted run.")],
+    epochs: Annotated[
+        int | None, Option(min=1, help="Go on to more epochs than the run was to have.")
+    ] = None,
     device: Device = None,
     workers: Workers = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    nproc: Processes = None,
+    quiet: Annotated[bool, Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Continue an interrupted run, with the choices it began with."""
-    from resnets.experiment import resume
-    from resnets.training.loop import Interrupted
+    from resnets.training.run_folder import RunFolder
 
-    try:
-        resume(run, device=device, workers=workers, quiet=quiet)
-    except Interrupted as stop:
-        print(stop)
-        raise typer.Exit(130) from None
+    spread(nproc or RunFolder(run).read_config().here())
+    from resnets.experiment import resume
+
+    resume(run, epochs=epochs, device=device, workers=workers, quiet=quiet)

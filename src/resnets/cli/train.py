@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from resnets.cli.options import Device, LabelColumn, PathColumn, Workers, pairs, seconds
+from resnets.cli.options import (
+    CHECKPOINT_EVERY,
+    Device,
+    LabelColumn,
+    PathColumn,
+    Processes,
+    Workers,
+    pairs,
+    spread,
+)
 
 
 def command(
@@ -50,42 +59,42 @@ def command(
     precision: Annotated[str, Option(help="auto, fp32 or bf16.")] = "auto",
     compile: Annotated[bool, Option("--compile", help="Compile the training step.")] = False,
     workers: Workers = None,
+    nproc: Processes = None,
     checkpoint_every: Annotated[
-        str, Option(help="Time between checkpoints within an epoch: 90s, 5m, 1h.")
-    ] = "10m",
+        str, Option(help="Between checkpoints within an epoch: 90s, 5m, 1h, 200steps.")
+    ] = CHECKPOINT_EVERY,
+    on_nan: Annotated[
+        str | None, Option(help="stop, or skip a step whose loss or gradient is not finite.")
+    ] = None,
     quiet: Annotated[bool, Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Train on labelled photos. Nothing but DATA is needed; every choice made is printed."""
-    every, overrides = seconds(checkpoint_every), pairs(set_ or [])
+    overrides = pairs(set_ or []) | ({} if on_nan is None else {"on_nan": on_nan})
+    spread(nproc)
     from resnets.experiment import train
-    from resnets.training.loop import Interrupted
 
-    try:
-        train(
-            data,
-            model=model,
-            weights=weights,
-            size=size,
-            channels=channels,
-            stem=stem,
-            epochs=epochs,
-            batch_size=batch_size,
-            seed=seed,
-            recipe=recipe,
-            overrides=overrides,
-            out=out,
-            device=device,
-            precision=precision,
-            compile=compile,
-            workers=workers,
-            checkpoint_every=every,
-            val_fraction=val_fraction,
-            test_fraction=test_fraction,
-            split_table=split_table,
-            path_column=path_column,
-            label_column=label_column,
-            quiet=quiet,
-        )
-    except Interrupted as stop:
-        print(stop)
-        raise typer.Exit(130) from None
+    train(
+        data,
+        model=model,
+        weights=weights,
+        size=size,
+        channels=channels,
+        stem=stem,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        recipe=recipe,
+        overrides=overrides,
+        out=out,
+        device=device,
+        precision=precision,
+        compile=compile,
+        workers=workers,
+        checkpoint_every=checkpoint_every,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+        split_table=split_table,
+        path_column=path_column,
+        label_column=label_column,
+        quiet=quiet,
+    )

@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -22,7 +22,11 @@ from resnets.data.preprocess import Preprocess
 from resnets.data.sources import Samples
 
 MEMORY_SHARE = 0.4  # of what is available when training starts
+MEMORY_MOST = (
+    2**29
+)  # beyond it the disk, of which the system keeps in memory what there is room for
 DISK_SHARE = 0.5
+READY, BROKEN = 1, 2
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
 CGROUP_FILES = (  # limit, usage, and the part of it that is given back when needed: v2, v1
@@ -33,19 +37,29 @@ CGROUP_FILES = (  # limit, usage, and the part of it that is given back when nee
 
 @dataclass(frozen=True)
 class Storage:
-    """Where decoded photos are kept: ``memory``, ``disk`` (below `directory`) or ``none``."""
+    """Where decoded photos are kept: ``memory``, ``disk`` (below `directory`) or ``none``.
+
+    ``shared`` is a file `path` for several processes: made by the `owner`, opened by the others.
+    """
 
     kind: str
     directory: Path | None = None
+    path: Path | None = None
+    owner: bool = True
 
 
 def choose_storage(nbytes: int, directory: Path) -> Storage:
     """Choose where `nbytes` of decoded photos fit: memory, else the disk of `directory`."""
-    if nbytes <= MEMORY_SHARE * available_memory():
+    if nbytes <= min(MEMORY_MOST, MEMORY_SHARE * available_memory()):
         return Storage("memory")
-    if nbytes <= DISK_SHARE * shutil.disk_usage(directory).free:
+    if fits_disk(nbytes, directory):
         return Storage("disk", directory)
     return Storage("none")
+
+
+def fits_disk(nbytes: int, directory: Path) -> bool:
+    """Tell whether `nbytes` leave enough room on the disk of `directory`."""
+    return nbytes <= DISK_SHARE * shutil.disk_usage(directory).free
 
 
 def available_memory() -> int:
@@ -81,16 +95,24 @@ def _cgroup_folders() -> Iterator[Path]:
 class ImageCache:
     """Prepared photos ``resize resize C`` (uint8) of a split, decoded when first asked for.
 
-    Safe to read from several threads. `failed` maps samples to the reason why they do not decode.
+    Safe to read from several threads. `failed` maps samples to the reason why they do not decode,
+    where this process has met them; it is told of each by `notice`.
     """
 
-    def __init__(self, samples: Samples, preprocess: Preprocess, storage: Storage) -> None:
+    def __init__(
+        self,
+        samples: Samples,
+        preprocess: Preprocess,
+        storage: Storage,
+        notice: Callable[[str, str], None] = lambda path, why: None,
+    ) -> None:
         self.samples = samples
         self.preprocess = preprocess
         self.failed: dict[int, str] = {}
+        self._notice = notice
         self._lock = threading.Lock()
         self._shape = (preprocess.resize, preprocess.resize, preprocess.channels)
-        self._ready = np.zeros(len(samples), dtype=bool)
+        self._states = _states(len(samples), storage)
         self._images = _allocate((len(samples), *self._shape), storage)
 
     def get(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
@@ -100,13 +122,17 @@ class ImageCache:
             good = indices[[image is not None for image in images]]
             kept = [image for image in images if image is not None]
             return good, np.array(kept, np.uint8).reshape(-1, *self._shape)
-        for i in map(int, indices[~self._ready[indices]]):
+        for i in map(int, indices[self._states[indices] == 0]):
             image = self._decode(i)
             if image is not None:
                 self._images[i] = image
-                self._ready[i] = True
-        good = indices[self._ready[indices]]
+                self._states[i] = READY
+        good = indices[self._states[indices] == READY]
         return good, self._images[good]
+
+    def broken(self) -> NDArray[np.int64]:
+        """Return the samples of which any process has found that they do not decode."""
+        return np.flatnonzero(self._states == BROKEN)
 
     def fill(self, workers: int, chunk: int = 64) -> Iterator[int]:
         """Decode everything, yielding how many more photos are done; nothing if nothing is kept."""
@@ -122,14 +148,43 @@ class ImageCache:
         yield from prefetch(decode, starts, workers)
 
     def _decode(self, i: int) -> NDArray[np.uint8] | None:
-        if i in self.failed:
+        if self._states[i] == BROKEN:
             return None
         try:
             return self.preprocess.prepare(self.samples.read(i))
         except DecodeError as error:
             with self._lock:
+                if i not in self.failed:
+                    self._notice(self.samples.path(i), str(error))
                 self.failed[i] = str(error)
+                self._states[i] = BROKEN
             return None
+
+
+def shared_files(storage: Storage) -> tuple[Path, Path]:
+    """Return the files of ``shared`` storage: photos, and what is known of each."""
+    assert storage.path is not None
+    return storage.path, storage.path.with_name(f"{storage.path.name}.states")
+
+
+def _states(n: int, storage: Storage) -> NDArray[np.uint8]:
+    if storage.kind != "shared":
+        return np.zeros(n, dtype=np.uint8)
+    return _shared(shared_files(storage)[1], (n,), storage.owner)
+
+
+def _shared(path: Path, shape: tuple[int, ...], create: bool) -> NDArray[np.uint8]:
+    if create:
+        with path.open("wb") as file:
+            _reserve(file.fileno(), shape)
+            file.truncate(max(1, math.prod(shape)))
+    return np.memmap(path, dtype=np.uint8, mode="r+", shape=shape)
+
+
+def _reserve(descriptor: int, shape: tuple[int, ...]) -> None:
+    """Take the space now, as a disk that is full when a page is written kills with SIGBUS."""
+    if sys.platform == "linux":
+        os.posix_fallocate(descriptor, 0, max(1, math.prod(shape)))
 
 
 def _allocate(shape: tuple[int, ...], storage: Storage) -> NDArray[np.uint8] | None:
@@ -137,9 +192,9 @@ def _allocate(shape: tuple[int, ...], storage: Storage) -> NDArray[np.uint8] | N
         return None
     if storage.kind == "memory":
         return np.empty(shape, dtype=np.uint8)
+    if storage.kind == "shared":
+        return _shared(shared_files(storage)[0], shape, storage.owner)
     # The file has no name once it is open: it goes when the process does, however that ends.
     with tempfile.TemporaryFile(dir=storage.directory) as file:
-        if sys.platform == "linux":
-            # Reserved now, as a disk that is full when a page is written kills with SIGBUS.
-            os.posix_fallocate(file.fileno(), 0, max(1, math.prod(shape)))
+        _reserve(file.fileno(), shape)
         return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)

@@ -75,6 +75,20 @@ def order(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return permutation
 
 
+def share(batch: NDArray[np.int64], rank: int, world: int) -> NDArray[np.int64]:
+    """Return the part of a batch that process `rank` of `world` computes.
+
+    Mirror positions stay together, as `mix` blends them: so several processes see the very images
+    that one would. The parts differ in size by two at most, one pair, and a middle without a pair.
+    """
+    half = len(batch) // 2
+    first, last = rank * half // world, (rank + 1) * half // world
+    middle = batch[half : len(batch) - half] if rank == world - 1 else batch[:0]
+    return np.concatenate(
+        [batch[first:last], middle, batch[len(batch) - last : len(batch) - first]]
+    )
+
+
 @dataclass(frozen=True)
 class Plan:
     """How `n` samples are dealt into batches in every epoch.

@@ -1,8 +1,8 @@
 """Checkpoints: everything that a run is at a moment, verified and never half written.
 
-A generation is a folder ``checkpoints/<number>`` with ``tensors.safetensors``, ``state.json`` and
-``manifest.json`` (the SHA-256 of the other two). It is written under another name, synced and
-renamed; two generations are kept, so that a damaged one is never the only one.
+A generation is a folder ``checkpoints/<number>``, counted up, with ``tensors.safetensors``,
+``state.json`` and ``manifest.json`` (the SHA-256 of the other two). It is written under another
+name, synced and renamed; two generations are kept, so that a damaged one is never the only one.
 """
 
 from __future__ import annotations
@@ -28,15 +28,13 @@ KEEP = 2
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 
 
-def save(
-    folder: Path, number: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]
-) -> Path:
-    """Write generation `number` and drop the oldest beyond two.
+def save(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
+    """Write the next generation and drop the oldest beyond two.
 
     Raises:
       UserError: it cannot be written (no space, no permission); older generations are untouched.
     """
-    target = folder / f"{number:08d}"
+    target = folder / f"{_newest(folder) + 1:08d}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=folder, prefix=".writing-"))
@@ -49,8 +47,6 @@ def save(
             for name in (TENSORS, STATE, MANIFEST):
                 sync(draft / name)
             sync(draft)
-            if target.exists():
-                shutil.rmtree(target)
             draft.rename(target)
             sync(folder)
         finally:
@@ -67,18 +63,23 @@ def generations(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*") if path.name.isdecimal() and path.is_dir())
 
 
+def _newest(folder: Path) -> int:
+    """Return the number of the newest generation, also of one that was set aside; 0 for none."""
+    return max((int(p.stem) for p in folder.glob("*") if p.stem.isdecimal()), default=0)
+
+
 def load_newest(
     folder: Path, warn: Callable[[str], None]
 ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Return the newest generation that verifies, or None if there are none at all.
 
-    Damaged ones are set aside as ``<number>.damaged``, so that they count as none of the two that
-    are kept; drafts that a kill has left are removed.
+    Once an older one has verified, damaged ones are set aside as ``<number>.damaged``, so that they
+    count as none of the two that are kept; drafts that a kill has left are removed.
 
     Raises:
       UserError: there are generations, and every one of them is damaged.
     """
-    found = generations(folder)
+    found, damaged = generations(folder), []
     for draft in folder.glob(".writing-*"):
         shutil.rmtree(draft, ignore_errors=True)
     for path in reversed(found):
@@ -88,11 +89,15 @@ def load_newest(
                 if _sha256(path / name) != digests[name]:
                     raise ValueError(f"{name} does not match its SHA-256")
             state = json.loads((path / STATE).read_text(encoding="utf-8"))
-            return load_file(path / TENSORS), state
+            tensors = load_file(path / TENSORS)
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             warn(f"checkpoint {path} is damaged ({error}); trying the one before it")
+            damaged.append(path)
+            continue
+        for bad in damaged:
             with suppress(OSError):
-                path.rename(path.with_suffix(".damaged"))
+                bad.rename(bad.with_suffix(".damaged"))
+        return tensors, state
     if found:
         raise UserError(f"{folder}: every checkpoint is damaged; the run cannot be resumed")
     return None

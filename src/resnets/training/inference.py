@@ -18,6 +18,7 @@ from resnets.data.cache import ImageCache
 from resnets.data.loader import prefetch
 from resnets.data.preprocess import Preprocess
 from resnets.errors import UserError
+from resnets.training.distributed import Alone, Ranks
 from resnets.training.machine import Machine, full_precision
 from resnets.training.task import Task
 
@@ -45,15 +46,8 @@ def probabilities(
         yield tag, result.cpu().numpy()
 
 
-def cached_batches(
-    cache: ImageCache, workers: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-    """Yield the samples of a split in order, those that decode, with their photos."""
-    n = len(cache.samples)
-    make: Callable[[int], tuple[NDArray[np.int64], NDArray[np.uint8]]] = lambda start: cache.get(  # noqa: E731
-        np.arange(start, min(start + BATCH, n))
-    )
-    yield from prefetch(make, range(0, n, BATCH), workers)
+class Stopped(Exception):
+    """Somebody asked to stop while a split was scored."""
 
 
 def score_split(
@@ -62,19 +56,42 @@ def score_split(
     machine: Machine,
     cache: ImageCache,
     workers: int,
+    ranks: Ranks | None = None,
+    *,
     seen: Callable[[int], None] = lambda photos: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the samples of a split that decode, and their probabilities ``N classes``.
 
+    Several processes deal out the batches that one would compute, so the answers are the same bits.
+
     Raises:
       UserError: not one of the photos decodes.
+      Stopped: `stop` said so, in any of the processes.
     """
-    indices, rows = [], []
-    batches = cached_batches(cache, workers)
-    for index, values in probabilities(net, task, cache.preprocess, machine, batches):
-        indices.append(index)
-        rows.append(values)
-        seen(len(index))
-    if not sum(map(len, indices)):
-        raise UserError(f"not one of the {len(cache.samples):,} photos to evaluate on decodes")
-    return np.concatenate(indices), np.concatenate(rows)
+    ranks, n = ranks or Alone(), len(cache.samples)
+    batches = -(-n // BATCH)
+    # Everybody computes as many batches, as they speak after each; those too many do not count.
+    own = range(ranks.rank, -(-batches // ranks.world) * ranks.world, ranks.world)
+
+    def get(number: int) -> tuple[tuple[bool, NDArray[np.int64]], NDArray[np.uint8]]:
+        start = number % batches * BATCH
+        samples, photos = cache.get(np.arange(start, min(start + BATCH, n)))
+        return (number < batches, samples), photos
+
+    answered = np.zeros(n, np.uint8)
+    answers = np.zeros((0, 0), np.float32)
+    photos = prefetch(get, own, workers)
+    for (counts, samples), values in probabilities(net, task, cache.preprocess, machine, photos):
+        answers = answers if len(answers) else np.zeros((n, values.shape[1]), np.float32)
+        if counts:
+            answers[samples], answered[samples] = values, 1
+        seen(len(samples))
+        if ranks.sum(torch.tensor([int(stop())])).item():
+            raise Stopped
+    answered = ranks.sum(torch.from_numpy(answered)).numpy()
+    answers = ranks.sum(torch.from_numpy(answers)).numpy()
+    found = np.flatnonzero(answered)
+    if not len(found):
+        raise UserError(f"not one of the {n:,} photos to evaluate on decodes")
+    return found, answers[found]

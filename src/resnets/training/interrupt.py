@@ -1,13 +1,19 @@
-"""Stopping in good order: the first Ctrl-C or SIGTERM asks, the second insists."""
+"""Stopping in good order: a first Ctrl-C or SIGTERM asks, a second Ctrl-C insists."""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+
+from resnets.training.processes import launched
+
+ONE_PRESS = 1.0
+"""Seconds in which a second SIGINT is the same Ctrl-C, where a launcher passes on what we got."""
 
 
 @dataclass
@@ -16,23 +22,32 @@ class Interrupt:
 
     requested: bool = False
 
+    def ask(self) -> None:
+        self.requested = True
+
 
 @contextmanager
 def graceful(announce: Callable[[str], None]) -> Iterator[Interrupt]:
-    """Turn the first SIGINT or SIGTERM into a request; a second one stops at once.
+    """Turn SIGINT and SIGTERM into a request; a second SIGINT stops at once.
 
+    SIGTERM asks however often it comes: those who stop a service send it to all its processes.
     Signals can only be handled in the main thread; elsewhere nothing is installed.
     """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
+    asked_at = 0.0
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if interrupt.requested:
+        nonlocal asked_at
+        window = ONE_PRESS if launched() else 0.0
+        again = interrupt.requested and time.monotonic() - asked_at > window
+        if number == signal.SIGINT and again:
             raise KeyboardInterrupt
-        interrupt.requested = True
-        announce("stopping after this step; once more to stop at once")
+        if not interrupt.requested:
+            interrupt.requested, asked_at = True, time.monotonic()
+            announce("stopping after this step; Ctrl-C once more to stop at once")
 
     signals = (signal.SIGINT, signal.SIGTERM)
     previous = {number: signal.signal(number, handle) for number in signals}

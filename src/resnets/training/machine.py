@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self, TypeVar
 
 import torch
 from torch import nn
 
 from resnets.errors import UserError
+from resnets.training.processes import count_cores
 
 Net = TypeVar("Net", bound=nn.Module)
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -24,12 +24,14 @@ class Machine:
     """Where and how a network is run.
 
     `precision` is that of the training steps; evaluation is always in full float32, so that a
-    photo has one probability whichever verb asks for it.
+    photo has one probability whichever verb asks for it. `threads` are those of an operation on
+    the CPU, which decide in how many parts a sum is taken, and so its last bits.
     """
 
     device: str
     precision: str
     compile: bool = False
+    threads: int = field(default_factory=torch.get_num_threads)
 
     @classmethod
     def detect(
@@ -51,6 +53,18 @@ class Machine:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    def take(self) -> None:
+        """Make torch compute as this says, and the same things twice to the same bits."""
+        torch.set_num_threads(self.threads)
+        if self.device.startswith("cuda"):
+            torch.backends.cudnn.benchmark = False
+            torch.use_deterministic_algorithms(True, warn_only=True)
+
+    def of_rank(self, local: int) -> Self:
+        """Return the machine of one of several processes: each has a GPU of its own."""
+        device = f"cuda:{local}" if self.device == "cuda" else self.device
+        return replace(self, device=device)
+
     def autocast(self) -> AbstractContextManager[Any]:
         kind = torch.device(self.device).type
         return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16")
@@ -60,14 +74,19 @@ class Machine:
         placed: Net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return placed
 
+    def hardware(self) -> str:
+        """Return what computes: other hardware gives other last bits."""
+        kernels = torch.backends.cpu.get_cpu_capability()
+        name = f"{_cpu_name()} ({kernels})"
+        if self.device.startswith("cuda"):
+            return f"{torch.cuda.get_device_name(self.device)}, {name}"
+        return name
+
     def describe(self) -> dict[str, str]:
         """Return what a reader of the results needs to know."""
-        name = _cpu_name()
-        if self.device.startswith("cuda"):
-            name = f"{torch.cuda.get_device_name(self.device)}, {name}"
         return {
             "device": self.device,
-            "hardware": f"{name}, {count_cores()} cores",
+            "hardware": f"{self.hardware()}, {count_cores()} cores",
             "precision": self.precision + (", compiled" if self.compile else ""),
             "system": platform.platform(terse=True),
         }
@@ -83,14 +102,6 @@ def full_precision() -> Iterator[None]:
 def default_workers() -> int:
     """Loader threads for this machine: its cores, at most eight."""
     return min(count_cores(), 8)
-
-
-def count_cores() -> int:
-    """Return the cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
 
 
 def _best_device() -> str:

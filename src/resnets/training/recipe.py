@@ -46,6 +46,8 @@ class Recipe:
       head_epochs: epochs at the start in which only the classifier learns, and the rest of the
         network is as in evaluation.
       layer_decay: factor of the rate for every stage further from the classifier.
+      sync_bn: in several processes, norms take the statistics of all processes' photos.
+      on_nan: ``stop`` when a loss or gradient is not finite, or ``skip`` the step.
       bn: ``train`` (norms use and collect each batch's statistics) or ``fixed`` (they use those
         that the weights came with; γ and β learn).
       crop: ``none``, ``pad`` (by `pad` pixels) or ``resized`` (at least `crop_scale` of the area).
@@ -80,6 +82,8 @@ class Recipe:
     head_epochs: int = 0
     layer_decay: float = 1.0
     bn: str = "train"
+    sync_bn: bool = False
+    on_nan: str = "stop"
     crop: str = "pad"
     pad: int = 4
     crop_scale: float = 0.35
@@ -146,6 +150,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "class_weights": ("none", "balanced"),
     "crop": ("none", "pad", "resized"),
     "bn": ("train", "fixed"),
+    "on_nan": ("stop", "skip"),
 }
 RANGES: Mapping[str, tuple[float, float]] = {
     "epochs": (1, 100_000),

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Self
 
+import filelock
 import yaml
 
 from resnets.errors import UserError
 from resnets.files import atomic
+
+LOCK = ".lock"
+HALVES = (".*.safetensors.*", ".*.csv.*", ".*.html.*", ".*.parquet.*", ".*.yaml.*", ".cache-*")
+"""How files are called while they are written, and those that several processes share."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,8 @@ class Config:
       fingerprint: of the data's ids, labels and splits, checked before resuming.
       split: how the splits came about.
       weights: what training starts from, if anything.
+      processes, local: how many it trained in when it began, and on one machine; `job`: torchrun's
+        name of them, if it has started them.
       start: the licence and the record of data of these weights, which the run's own carry on.
       spec, preprocess, recipe, machine: as their classes' `to_dict` gives them.
     """
@@ -39,14 +47,30 @@ class Config:
     machine: Mapping[str, Any]
     seed: int
     workers: int
-    checkpoint_every: float
+    checkpoint_every: str
     versions: Mapping[str, str]
+    processes: int = 1
+    local: int = 1
+    job: str = ""
     weights: str | None = None
     start: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         return cls(**{**values, "classes": tuple(values["classes"])})
+
+    def here(self) -> int:
+        """Return in how many processes to go on, on this machine.
+
+        Raises:
+          UserError: the run was of several machines.
+        """
+        if self.processes != self.local:
+            raise UserError(
+                f"the run was of {self.processes} processes on several machines: resume it with "
+                "torchrun, or give --nproc"
+            )
+        return self.processes
 
 
 @dataclass(frozen=True)
@@ -69,7 +93,7 @@ class RunFolder:
     def check_free(path: Path) -> None:
         """Raise UserError unless a run folder can be made at `path`."""
         try:
-            taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+            taken = path.exists() and (not path.is_dir() or _has_files(path))
         except OSError as error:
             raise UserError(f"cannot create the run folder {path}: {error.strerror}") from None
         if taken:
@@ -110,6 +134,33 @@ class RunFolder:
     def predictions(self) -> Path:
         return self.path / "predictions.parquet"
 
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from training in this folder; the system forgets with this one.
+
+        Raises:
+          UserError: another process has it.
+        """
+        lock = filelock.FileLock(self.path / LOCK, blocking=False)
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            raise UserError(
+                f"{self.path} is in use: another process trains in it; wait for it, or stop it"
+            ) from None
+        except OSError as error:
+            raise UserError(f"cannot lock {self.path}: {error.strerror}") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def sweep(self) -> None:
+        """Remove the halves of files that a kill has left. Only while nobody else writes."""
+        for pattern in HALVES:
+            for path in self.path.glob(pattern):
+                path.unlink(missing_ok=True)
+
     def write_config(self, config: Config) -> None:
         values = {**asdict(config), "classes": list(config.classes)}
         with atomic(self.path / "config.yaml") as temporary:
@@ -136,7 +187,7 @@ class RunFolder:
     def discard(self) -> None:
         """Remove what a run that never began has left, so that its name is free again."""
         with suppress(OSError):
-            for name in ("config.yaml", "splits.csv"):
+            for name in ("config.yaml", "splits.csv", LOCK):
                 (self.path / name).unlink(missing_ok=True)
             self.path.rmdir()
 
@@ -157,3 +208,13 @@ class RunFolder:
             writer = csv.writer(file)
             writer.writerow(header)
             writer.writerows(rows)
+
+
+def _has_files(folder: Path) -> bool:
+    """Tell whether there is more than what a kill before the first file of a run leaves."""
+    names = (path.name for path in folder.iterdir())
+    return any(name not in (LOCK, "splits.csv") and not _is_half(name) for name in names)
+
+
+def _is_half(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in HALVES)
