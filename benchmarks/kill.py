@@ -3,12 +3,12 @@
     python benchmarks/kill.py --runs 100 --data cifar10/ --json benchmarks/results/kill/result.json
     python benchmarks/kill.py --negative
 
-Each variant (plain, bf16, and both bf16 and compiled in every tenth run) is first trained twice without a kill:
-the two must agree. Then each run is killed one to five times, with its process group: at random
-moments and at the `sabotage.MOMENTS`, each of which comes first in turn; the number of workers
-changes from piece to piece. What is compared: the
-weights, BN's statistics, the average and its counter, the optimiser's state, progress (position,
-best score, patience, history, digest of the samples), and both model files and the predictions.
+Each variant (plain, bf16, and both bf16 and compiled in every tenth run) is first trained twice
+without a kill: the two must agree. Then each run is killed one to five times, with its process
+group: at random moments and at the `sabotage.MOMENTS`, each of which comes first in turn; the
+number of workers changes from piece to piece. What is compared: the weights, BN's statistics, the average
+and its counter, the optimiser's state, progress (position, best score, patience, history, digest of
+the samples), and both model files and the predictions.
 
 ``--negative`` drops one piece of state at a resume, each in turn: the comparison must turn red.
 """

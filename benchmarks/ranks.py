@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,13 @@ def start(arguments: list[str], module: str = "resnets") -> subprocess.Popen[byt
 
 
 def workers(launcher: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """Return the training processes below a launcher."""
-    found = psutil.Process(launcher.pid).children(recursive=True)
-    return [child for child in found if "train" in child.cmdline() or "resume" in child.cmdline()]
+    """Return the training processes below a launcher that are still there."""
+    found = []
+    with suppress(psutil.NoSuchProcess):  # it, or one of them, has just ended
+        for child in psutil.Process(launcher.pid).children(recursive=True):
+            if "train" in child.cmdline() or "resume" in child.cmdline():
+                found.append(child)
+    return found
 
 
 def wait_for_checkpoints(run: Path, launcher: subprocess.Popen[bytes], count: int = 1) -> None:

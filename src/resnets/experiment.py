@@ -149,11 +149,11 @@ def train(
         path = str(_create_folder(out, dataset, spec).path) if ranks.leads else ""
         folder = RunFolder(Path(ranks.text(path)))
         with _held(folder, ranks):
-            if ranks.leads:  # the configuration last: with it, the run can be resumed
-                folder.write_splits({k: v.ids for k, v in dataset.splits.items() if k != "all"})
-                folder.write_config(config)
-            console.say(f"run      {folder.path}")
             try:
+                if ranks.leads:  # the configuration last: with it, the run can be resumed
+                    folder.write_splits({k: v.ids for k, v in dataset.splits.items() if k != "all"})
+                    folder.write_config(config)
+                console.say(f"run      {folder.path}")
                 return execute(folder, config, dataset, start, console, ranks)
             except UserError:
                 if ranks.leads and not checkpoint.generations(folder.checkpoints):

@@ -236,6 +236,8 @@ def test_a_disk_that_fills_up_in_training(
     before = snapshot(photos)
     refused(run("train", photos, *FAST, "--out", tmp_path / "run"), "No space left", "run")
     assert snapshot(photos) == before
+    # Without a first checkpoint there is no run, and its name is free again.
+    assert (tmp_path / "run").exists() == module.endswith("model_file")
 
 
 def test_a_disk_that_fills_up_in_predict(

@@ -189,6 +189,8 @@ class RunFolder:
         with suppress(OSError):
             for name in ("config.yaml", "splits.csv", LOCK):
                 (self.path / name).unlink(missing_ok=True)
+            if self.checkpoints.exists():
+                self.checkpoints.rmdir()
             self.path.rmdir()
 
     def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
