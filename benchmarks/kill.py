@@ -6,9 +6,9 @@
 Each variant (plain, bf16, and both bf16 and compiled in every tenth run) is first trained twice
 without a kill: the two must agree. Then each run is killed one to five times, with its process
 group: at random moments and at the `sabotage.MOMENTS`, each of which comes first in turn; the
-number of workers changes from piece to piece. What is compared: the weights, BN's statistics, the average
-and its counter, the optimiser's state, progress (position, best score, patience, history, digest of
-the samples), and both model files and the predictions.
+number of workers changes from piece to piece. What is compared: the weights, BN's statistics, the
+average and its counter, the optimiser's state, progress (position, best score, patience, history,
+digest of the samples), and both model files and the predictions.
 
 ``--negative`` drops one piece of state at a resume, each in turn: the comparison must turn red.
 """
@@ -55,6 +55,8 @@ VARIANTS = {"plain": ["--precision", "fp32"], "bf16": ["--precision", "bf16"]}
 COMPILED = {"compiled": ["--precision", "bf16", "--compile"]}
 BATCH, ACCUMULATE = 32, 2
 MOST_KILLS = 5
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+"""One thread for each run, as another number of them gives other last bits."""
 TIMEOUT = 600
 
 
@@ -150,11 +152,10 @@ def start(arguments: Sequence[str], plan: str | None = None) -> subprocess.Popen
     command = [sys.executable, "-m", "resnets"]
     if plan:
         command = [sys.executable, str(SABOTAGE), plan, "--"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [*command, *arguments],
         start_new_session=True,
-        env=environment,
+        env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import random
 import shutil
 import statistics
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from kill import Series, differences, finish, hashes, machine, make_data
+from kill import ENVIRONMENT, Series, differences, finish, hashes, machine, make_data
 
 from resnets.training import checkpoint
 
@@ -74,7 +73,7 @@ def start(arguments: list[str], module: str = "resnets") -> subprocess.Popen[byt
         start_new_session=True,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=ENVIRONMENT,
     )
 
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from resnets.errors import UserError
+from resnets.llvm import block_triton
 from resnets.spec import ResNetSpec
 from resnets.version import VERSION as __version__
 from resnets.zoo import list_models
@@ -43,6 +44,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'resnets' has no attribute {name!r}")
+    block_triton()
     return getattr(import_module(_LAZY[name]), name)
 
 

@@ -64,7 +64,8 @@ def choose_preprocess(
     """Return how photos are read: by the weights to start from, or the photos' own size."""
     if start is not None and channels not in (None, start.preprocess.channels):
         raise UserError(
-            f"--channels {channels}: the weights read {start.preprocess.channels}; leave it out"
+            f"--channels {channels}: the weights read {start.preprocess.channels}: leave it out, "
+            f"or change them: resnets convert … --in-channels {channels}"
         )
     if start is not None and size is None:
         console.say(f"size     {start.preprocess.size} px, as the weights were trained with")

@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Iterable
 
-LISTED = 40
+LISTED = 10
 """Names that an error lists before it counts the rest."""
 
 
@@ -33,7 +33,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def list_misfits(missing: list[str], extra: list[str], other_shape: list[str]) -> str:
     """Return what keeps weights from fitting, in one line, or an empty string."""
     found = {"missing": missing, "extra": extra, "of another shape": other_shape}
-    return "; ".join(f"{kind}: {_listed(names)}" for kind, names in found.items() if names)
+    return "; ".join(f"{len(n)} {kind}: {_listed(n)}" for kind, n in found.items() if n)
 
 
 def _listed(names: list[str]) -> str:

@@ -28,7 +28,7 @@ def atomic(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         os.close(descriptor)
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # a temporary file is private to its owner
+        as_usual(temporary)
         sync(temporary)
         os.replace(temporary, path)
         sync(path.parent)
@@ -38,6 +38,11 @@ def atomic(path: Path) -> Iterator[Path]:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink()
+
+
+def as_usual(path: Path) -> None:
+    """Let those read a file who may read the user's new files: a temporary one is private."""
+    path.chmod(0o666 & ~_umask())
 
 
 def sync(path: Path) -> None:

@@ -152,7 +152,7 @@ def test_names_of_classes_from_a_file(run: Run, checkpoint: Path, tmp_path: Path
     [
         ("m.bin", [], "a model file ends in .safetensors"),
         ("x.th", ["--to", "torchvision"], "exists"),
-        ("m.safetensors", ["--arch", "resnet18"], "do not fit resnet18"),
+        ("m.safetensors", ["--arch", "resnet18"], "are a resnet20's, and do not fit resnet18"),
         ("m.safetensors", ["--preprocess", "tim"], "did you mean timm"),
         ("m.safetensors", ["--classes", "gone.txt"], "gone.txt"),
         ("m.safetensors", ["--to", "tensorflow"], "--to tensorflow: unknown"),

@@ -90,7 +90,7 @@ GREY = {"channels": 1, "mean": (0.5,), "std": (0.2,)}
         ({"std": (0.2, -1.0, 0.2)}, "std positive"),
         ({"std": (0.2, float("nan"), 0.2)}, "finite"),
         ({"mean": (0.2, float("inf"), 0.2)}, "finite"),
-        ({"fit": "wide"}, "fit='wide' is not one of: square, short, stretch"),
+        ({"fit": "wide"}, "fit='wide' is not one of: square, short, short-floor, stretch"),
         ({"order": "GBR"}, "order='GBR' is not one of: RGB, BGR"),
         ({"background": (1, 2)}, "background=.* is not three numbers in 0…255"),
         ({"background": (0, 0, 256)}, "background=.* is not three numbers in 0…255"),
@@ -196,6 +196,18 @@ def test_short_is_torchvisions_resize_and_center_crop(
     prepared = torch.from_numpy(preprocess.prepare(np.asarray(photo)))[None]
     assert prepared.shape == (1, size + cut, size + cut, 3)
     np.testing.assert_array_equal(preprocess.center(prepared)[0], np.asarray(expected))
+
+
+@given(height=st.integers(8, 60), width=st.integers(8, 60), cut=st.integers(0, 9))
+@settings(max_examples=40)
+def test_short_floor_drops_the_half_of_an_odd_margin(height: int, width: int, cut: int) -> None:
+    photo = Image.fromarray(RNG.integers(0, 256, (height, width, 3), np.uint8))
+    size, resize = 12, 12 + cut
+    scaled = np.asarray(tv.resize(photo, [resize]))
+    top, left = (scaled.shape[0] - size) // 2, (scaled.shape[1] - size) // 2
+    preprocess = Preprocess(size, resize, fit="short-floor")
+    found = preprocess.center(torch.from_numpy(preprocess.prepare(np.asarray(photo)))[None])[0]
+    np.testing.assert_array_equal(found, scaled[top : top + size, left : left + size])
 
 
 def test_stretch_scales_both_sides() -> None:

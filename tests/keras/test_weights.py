@@ -82,8 +82,8 @@ def test_a_mismatch_lists_what_it_is_and_changes_nothing() -> None:
     state["layer9.0.conv1.weight"] = state.pop("layer1.0.conv1.weight")
     state["fc.weight"] = state["fc.weight"].T
     message = (
-        "weights do not fit tiny: missing: layer1.0.conv1.weight; extra: layer9.0.conv1.weight; "
-        "of another shape: fc.weight [8, 3] for [3, 8]"
+        "weights do not fit tiny: 1 missing: layer1.0.conv1.weight; "
+        "1 extra: layer9.0.conv1.weight; 1 of another shape: fc.weight [8, 3] for [3, 8]"
     )
     with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         set_state(model, state)

@@ -129,17 +129,17 @@ def misfit(**options: Any) -> str:
 def test_what_is_missing_is_listed() -> None:
     weights = state()
     del weights["conv1.weight"], weights["layer2.0.bn1.running_var"]
-    assert misfit(weights=weights) == "missing: conv1.weight, layer2.0.bn1.running_var"
+    assert misfit(weights=weights) == "2 missing: conv1.weight, layer2.0.bn1.running_var"
 
 
 def test_what_is_extra_is_listed() -> None:
     extra = {"head.bias": torch.zeros(1), "aux": torch.zeros(1)}
-    assert misfit(weights=state() | extra) == "extra: head.bias, aux"
+    assert misfit(weights=state() | extra) == "2 extra: head.bias, aux"
 
 
 def test_what_has_another_shape_is_listed_with_both() -> None:
     weights = state() | {"layer1.0.conv1.weight": torch.zeros(2, 2, 1, 1)}
-    expected = "of another shape: layer1.0.conv1.weight [2, 2, 1, 1] for [2, 2, 3, 3]"
+    expected = "1 of another shape: layer1.0.conv1.weight [2, 2, 1, 1] for [2, 2, 3, 3]"
     assert misfit(weights=weights) == expected
 
 
@@ -147,7 +147,7 @@ def test_all_that_is_wrong_is_listed_at_once() -> None:
     weights = state() | {"aux": torch.zeros(1), "fc.bias": torch.zeros(9)}
     del weights["bn1.bias"]
     text = misfit(weights=weights)
-    assert text == "missing: bn1.bias; extra: aux; of another shape: fc.bias [9] for [3]"
+    assert text == "1 missing: bn1.bias; 1 extra: aux; 1 of another shape: fc.bias [9] for [3]"
 
 
 def test_misfits_leave_no_half_loaded_network_behind() -> None:

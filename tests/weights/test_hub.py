@@ -155,8 +155,8 @@ class Hub(SimpleHTTPRequestHandler):
     def _answer(self, head: bool) -> None:
         self.server.requests.append(self.path)  # type: ignore[attr-defined]
         files = self.server.files  # type: ignore[attr-defined]
-        owner, repo, *_, name = self.path.lstrip("/").split("/", 4)
-        content = files.get(f"{owner}/{repo}", {}).get(name)
+        owner, repo, *_, name = f"{self.path[1:]}////".split("/", 4)  # also of a shorter path
+        content = files.get(f"{owner}/{repo}", {}).get(name.rstrip("/"))
         self.send_response(200 if content is not None else 404)
         if content is None:
             kind = "EntryNotFound" if f"{owner}/{repo}" in files else "RepoNotFound"

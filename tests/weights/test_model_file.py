@@ -367,7 +367,7 @@ def test_a_pickle_is_never_unpickled(write: Callable[[Path, Path], object], tmp_
     trace, file = tmp_path / "trace", tmp_path / "model.safetensors"
     write(trace, file)
     text = refused(file)
-    assert text.startswith(("a pickle (.pt, .pth)", "not a safetensors file"))
+    assert text.startswith(("a pickle or archive", "not a safetensors file"))
     assert not trace.exists()
 
 
@@ -411,7 +411,7 @@ def test_a_safetensors_file_of_another_program(
     metadata: dict[str, str] | None, tmp_path: Path
 ) -> None:
     save_file(dict(make().weights), tmp_path / "m", metadata=metadata)
-    assert refused(tmp_path / "m") == "a safetensors file, but not a resnets model file"
+    assert refused(tmp_path / "m").startswith("a safetensors file, but not a resnets model file")
 
 
 # -- a right digest over wrong content ------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from typing import Any
 
 import typer
 
@@ -20,6 +21,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+USAGE: Any = typer.BadParameter.__base__
+"""What a mistyped command raises: click's UsageError, which typer has under names of its own."""
+
 for verb in (train, resume, evaluate, predict, convert, models, describe):
     app.command(verb.__name__.rpartition(".")[2])(verb.command)
 
@@ -55,7 +59,9 @@ def main() -> None:
         "TF_CPP_MIN_LOG_LEVEL", "3"
     )  # or `convert --to keras` is drowned in notes
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except USAGE as error:
+        _explain_usage(error)
     except UserError as error:
         _fail(f"error: {error}", 2)
     except Interrupted as stop:
@@ -71,6 +77,16 @@ def main() -> None:
         _fail("error: out of memory: try a smaller --batch-size or --size", 2)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
+
+
+def _explain_usage(error: Any) -> None:
+    """Say in one line what is wrong with a command; without any verb, show the help."""
+    command = error.ctx.command_path if error.ctx else "resnets"
+    if error.ctx and not error.ctx.parent and not sys.argv[1:]:
+        print(error.ctx.get_help())
+        sys.exit(2)
+    message = " ".join(error.format_message().split()).rstrip(".")
+    _fail(f"error: {message[:1].lower()}{message[1:]} (see {command} --help)", 2)
 
 
 def _fail(message: str, status: int) -> None:

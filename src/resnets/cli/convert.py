@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from resnets.cli.options import Force, check_output
+from resnets.cli.options import Force, check_output, pairs
 from resnets.errors import UserError
 from resnets.zoo import get_spec
 
@@ -18,11 +18,17 @@ def command(
         str, typer.Argument(metavar="SRC", help="A checkpoint, a model file or a published name.")
     ],
     target: Annotated[
-        Path, typer.Argument(metavar="DST", help="A model file (.safetensors), or what --to asks.")
+        Path,
+        typer.Argument(
+            metavar="DST", help="A model file (.safetensors), or with --to: .pth, .keras, a folder."
+        ),
     ],
     to: Annotated[
         str | None,
-        Option(help="torchvision, timm, transformers or keras; a model file if not given."),
+        Option(
+            help="torchvision (.safetensors, .pth), keras (.keras, .weights.h5), timm or "
+            "transformers (a folder); a model file if not given."
+        ),
     ] = None,
     arch: Annotated[
         str | None, Option(help="A row of `resnets models`; recognised if not given.")
@@ -36,6 +42,10 @@ def command(
     preprocess: Annotated[
         str | None,
         Option(help="Whose way to read photos: torchvision, timm, keras, cifar, bytes …"),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        Option("--set", metavar="FIELD=VALUE", help="Other than that: size, resize, fit, mean …"),
     ] = None,
     num_classes: Annotated[
         int | None, Option(min=1, help="Outputs of a fresh classifier in place of its own.")
@@ -72,6 +82,7 @@ def command(
         entry=entry,
         classes=None if classes is None else _lines(classes),
         preprocess=preprocess,
+        photos=pairs(set_ or []),
         num_classes=num_classes,
         in_channels=in_channels,
         licence=licence,

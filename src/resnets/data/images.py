@@ -26,6 +26,8 @@ from __future__ import annotations
 import io
 import re
 import stat
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -140,10 +142,10 @@ def resize_crop(
     return np.array(scaled).reshape(resize, resize, channels)
 
 
-def margin(size: int, resize: int) -> int:
-    """Return where `size` centred pixels of `resize` begin; a half is rounded as torchvision does,
-    to the even number."""
-    return round((resize - size) / 2)
+def margin(size: int, resize: int, fit: str = "short") -> int:
+    """Return where `size` centred pixels of `resize` begin; a half is rounded to the even number,
+    as torchvision does, or with ``short-floor`` down, as transformers does."""
+    return (resize - size) // 2 if fit == "short-floor" else round((resize - size) / 2)
 
 
 def _square(picture: Image.Image, size: int, resize: int, how: Resampling) -> Image.Image:
@@ -153,7 +155,9 @@ def _square(picture: Image.Image, size: int, resize: int, how: Resampling) -> Im
     return picture.resize((resize, resize), how, (left, top, left + side, top + side))
 
 
-def _short(picture: Image.Image, size: int, resize: int, how: Resampling) -> Image.Image:
+def _short(
+    picture: Image.Image, size: int, resize: int, how: Resampling, fit: str = "short"
+) -> Image.Image:
     """Scale the whole photo by its short side, then crop: torchvision's and timm's evaluation.
 
     The long side is rounded down, which scales it a little less: not the same pixels as a square's.
@@ -162,7 +166,7 @@ def _short(picture: Image.Image, size: int, resize: int, how: Resampling) -> Ima
     width, height = (resize * side // short for side in picture.size)
     _check_pixels(width * height)
     scaled = picture.resize((width, height), how)
-    left, top = (margin(size, side) - margin(size, resize) for side in (width, height))
+    left, top = (margin(size, side, fit) - margin(size, resize, fit) for side in (width, height))
     return scaled.crop((left, top, left + resize, top + resize))
 
 
@@ -172,7 +176,13 @@ def _stretch(picture: Image.Image, size: int, resize: int, how: Resampling) -> I
 
 
 Resampling = Image.Resampling
-FITS: Final = {"square": _square, "short": _short, "stretch": _stretch}
+Fit = Callable[[Image.Image, int, int, Resampling], Image.Image]
+FITS: Final[dict[str, Fit]] = {
+    "square": _square,
+    "short": _short,
+    "short-floor": partial(_short, fit="short-floor"),
+    "stretch": _stretch,
+}
 
 
 def check_file(path: Path) -> None:

@@ -33,8 +33,9 @@ class Preprocess:
 
     The photo is scaled to `resize` pixels as `fit` says, and the centred `size` × `size` pixels are
     kept; then (pixel / 255 - mean) / std for each channel. `fit` is ``square`` (the centred square
-    is scaled), ``short`` (the photo is scaled by its short side and then cropped, as torchvision,
-    timm and transformers evaluate) or ``stretch`` (both sides are scaled, as Keras loads photos).
+    is scaled), ``short`` (the photo is scaled by its short side and then cropped, as torchvision
+    and timm evaluate), ``short-floor`` (the same, but half a pixel of the margin is dropped, as by
+    transformers) or ``stretch`` (both sides are scaled, as Keras loads photos).
     `order` is that of the channels, ``RGB`` or ``BGR``; mean and std have the same one.
 
     Raises:
@@ -106,7 +107,7 @@ class Preprocess:
 
     def center(self, images: Tensor) -> Tensor:
         """Cut the centred ``N size size C``; photos of that size already pass unchanged."""
-        start = margin(self.size, images.shape[1])
+        start = margin(self.size, images.shape[1], self.fit)
         return images[:, start : start + self.size, start : start + self.size]
 
     def normalize(self, images: Tensor) -> Tensor:

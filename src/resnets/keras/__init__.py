@@ -4,17 +4,16 @@ They take images ``N H W C`` and return logits; TensorFlow and JAX are tested. W
 something else than PyTorch, it is only in training: its BatchNorm averages the biased variance of
 the batches, PyTorch's the unbiased one, which is n / (n − 1) times as large for n values a channel.
 
-Where PyTorch is to train in the same process, import this before ``keras``.
+Where PyTorch is to compile for a GPU in the same process, import this before ``keras``.
 """
 
 from __future__ import annotations
 
-import sys
-from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from resnets.errors import UserError
+from resnets.llvm import load_triton
 
 __all__ = ["create_model", "from_model", "get_state", "save_model", "set_state"]
 
@@ -27,11 +26,7 @@ class KerasMissing(UserError, ImportError):
     """Keras or its backend is not installed."""
 
 
-# Triton, which PyTorch loads with its first optimiser, crashes the process if TensorFlow is in it
-# already: each brings a copy of LLVM. The other way round they get on.
-if "tensorflow" not in sys.modules:
-    with suppress(ImportError):
-        import_module("triton")
+load_triton()
 try:
     from resnets.keras.build import create_model
     from resnets.keras.weights import get_state, set_state
@@ -39,6 +34,10 @@ except ImportError as error:
     raise KerasMissing(
         f"resnets.keras needs Keras 3 and a backend ({error}): pip install 'resnets[keras]'"
     ) from error
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]
 
 
 def __getattr__(name: str) -> Any:

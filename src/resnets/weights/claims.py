@@ -27,7 +27,11 @@ USUAL = {
     "output_stride": 32,
     "embedding_dynamic_padding": False,
 }
-PLAIN_ARGUMENTS = ("in_chans", "num_classes", "global_pool", "pretrained", "img_size")
+PLAIN_ARGUMENTS = (
+    # of timm's models, that change nothing in a trained network
+    *("in_chans", "num_classes", "global_pool", "pretrained", "img_size", "zero_init_last"),
+    *("drop_rate", "drop_path_rate", "drop_block_rate"),
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,10 @@ class Claims:
         """Raise UserError where the file says that it is another network than was recognised."""
         spec, config = match.spec, self.config
         if self.name and not self.loose and self.name not in (spec.name, *match.also):
-            self._refuse(f"it says it is a {shown(self.name)}, and its weights fit {spec.name}")
+            self._refuse(
+                f"it says it is a {shown(self.name)}, and its weights fit {spec.name}; if that is "
+                "what they are, give the file with the weights alone"
+            )
         if not self._is_configured(spec):
             self._refuse(f"its configuration is not that of a {spec.name}")
         for key, usual in USUAL.items():
@@ -67,7 +74,10 @@ class Claims:
         if any(source.get("global_pool", "avg") != "avg" for source in (arguments, config)):
             odd.append("global_pool")
         if odd:
-            self._refuse(f"{shown(odd[0])} changes it into no row here")
+            self._refuse(
+                f"timm's argument {shown(odd[0])} changes it into no row here; resnets.create_model"
+                " takes a changed spec"
+            )
 
     def _refuse(self, why: str) -> None:
         raise UserError(f"{self.path}: {why}")

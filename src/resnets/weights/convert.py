@@ -37,6 +37,7 @@ def open_model(
     entry: str | None = None,
     classes: Sequence[str] | None = None,
     preprocess: str | None = None,
+    photos: Mapping[str, str] | None = None,
     num_classes: int | None = None,
     in_channels: int | None = None,
     licence: str | None = None,
@@ -52,6 +53,7 @@ def open_model(
       entry: which weights, where a training checkpoint has several: ``state_dict_ema``.
       classes: their names; the checkpoint's, ImageNet's for a thousand, or numbers if not given.
       preprocess: whose way to read photos (`origins.ORIGINS`); the checkpoint's own if not given.
+      photos: what is different from that way, as text: ``{"resize": "235"}``.
       num_classes, in_channels: for other classes or channels, see `adapt`.
       licence: of the weights; what their publisher says if not given.
       say: told what was recognised and chosen.
@@ -64,14 +66,14 @@ def open_model(
         fetched = hub.fetch(source, say)
         path, licence = fetched.path, licence or fetched.licence
     if is_model_file(path):
-        if preprocess or classes is not None:
+        if preprocess or photos or classes is not None:
             raise UserError(f"{path}: a model file, which has its own classes and preprocessing")
         model = model_file.load(path)
         if arch not in (None, model.spec.name):
             raise UserError(f"{path}: a model file of {model.spec.name}, not of {arch}")
     else:
         own = classes if num_classes is None else None
-        model = _imported(read(path, entry), arch, own, preprocess, say)
+        model = _imported(read(path, entry), arch, own, preprocess, photos or {}, say)
     if licence is not None:
         model = dataclasses.replace(model, licence=licence)
     if num_classes is None and in_channels is None:
@@ -83,9 +85,9 @@ def open_model(
         task, names = "classify", unnamed(num_classes)
     if classes is not None:
         names = _distinct(_counted(classes, spec))
-    photos = model.preprocess
-    if photos.channels != spec.in_channels:
-        photos = _for_channels(photos, spec.in_channels)
+    reading = model.preprocess
+    if reading.channels != spec.in_channels:
+        reading = _for_channels(reading, spec.in_channels)
     # Figures and recipe are of the network as it was.
     return dataclasses.replace(
         model,
@@ -93,7 +95,7 @@ def open_model(
         task=task,
         weights=state,
         classes=names,
-        preprocess=photos,
+        preprocess=reading,
         metrics={},
         recipe={},
     )
@@ -136,6 +138,7 @@ def _imported(
     arch: str | None,
     classes: Sequence[str] | None,
     preprocess: str | None,
+    changes: Mapping[str, str],
     say: Say,
 ) -> Model:
     rows = [get_spec(arch)] if arch else [row.spec for row in ZOO.values()]
@@ -151,11 +154,13 @@ def _imported(
         origin, photos = preprocess, origins.named(preprocess)
     else:
         origin, photos = origins.origin_of(match, foreign.path, foreign.facts)
+    photos = origins.changed(photos, changes)
     if photos.channels != match.spec.in_channels:
         photos = _for_channels(photos, match.spec.in_channels)
     say(
-        f"photos   as {origin}: {photos.size} px of {photos.resize} ({photos.fit}), "
-        f"{photos.interpolation}, {photos.order}; --preprocess for another way"
+        f"photos   as {origin}{' but for what is set' if changes else ''}: {photos.size} px of "
+        f"{photos.resize} ({photos.fit}), {photos.interpolation}, {photos.order}; --preprocess for "
+        "another way"
     )
     if match.spec.head.pool == "all" and photos.size != match.spec.image_size:
         raise UserError(
@@ -230,7 +235,10 @@ def _names(
 
 def _counted(classes: Sequence[str], spec: ResNetSpec) -> tuple[str, ...]:
     if len(classes) != spec.num_classes:
-        raise UserError(f"{len(classes)} class names for {spec.num_classes} outputs")
+        raise UserError(
+            f"{len(classes)} class names for {spec.num_classes} outputs: give as many, or "
+            f"--num-classes {len(classes)} for a fresh classifier"
+        )
     return tuple(classes)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from resnets.data.preprocess import Preprocess
 from resnets.errors import UserError, did_you_mean
-from resnets.files import atomic
+from resnets.files import as_usual, atomic
 from resnets.spec import ResNetSpec
 from resnets.weights.dialects import DIALECTS
 from resnets.weights.maps import to_theirs
@@ -25,8 +25,9 @@ from resnets.weights.model_file import Model
 from resnets.weights.origins import RESAMPLING
 from resnets.zoo import ZOO, imagenet
 
-# timm has no name for a square that is scaled: it scales the whole and crops, by less than a pixel.
-CROPS = {"short": "center", "square": "center", "stretch": "squash"}
+# timm has no name for a square that is scaled, or for a margin that is rounded down: it scales the
+# whole and crops, by less than a pixel.
+CROPS = {"short": "center", "short-floor": "center", "square": "center", "stretch": "squash"}
 STATE_DICTS = (".safetensors", ".pth", ".pt")
 KERAS_FILES = (".keras", ".weights.h5")
 WEIGHTS = "model.safetensors"
@@ -67,7 +68,7 @@ def _row(model: Model, peer: str, known: Container[str]) -> str:
     """Return the name of the row that a model is of. Raises UserError if `peer` has no such."""
     if model.spec.name in known and _is_row(model.spec):
         return model.spec.name
-    raise UserError(f"{peer} has no network that is this {model.spec.name}")
+    raise UserError(f"{peer} has no network that is this {model.spec.name}; keras can have any")
 
 
 def _torchvision(model: Model, path: Path, force: bool) -> None:
@@ -207,6 +208,7 @@ def _folder(path: Path, state: Mapping[str, Tensor], files: Mapping[str, Any], f
                 text = json.dumps(value, indent=2) + "\n"
                 (draft / name).write_text(text, encoding="utf-8")
             save_file(dict(state), draft / WEIGHTS, metadata={"format": "pt"})
+            as_usual(draft / WEIGHTS)
             path.mkdir(exist_ok=True)
             for file in draft.iterdir():
                 file.replace(path / file.name)

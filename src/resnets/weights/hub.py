@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -70,20 +71,42 @@ def _timm(name: str, say: Say) -> Fetched:
         raise UserError(f"timm/{name} is not a name of the hub")
     repo, found = f"timm/{name}", []
     kept = isinstance(huggingface_hub.try_to_load_from_cache(repo, TIMM_FILES[0]), str)
+    offline = not _reachable()
     try:
         for file in TIMM_FILES:
-            found.append(Path(huggingface_hub.hf_hub_download(repo, file)))
+            local = huggingface_hub.hf_hub_download(repo, file, local_files_only=offline)
+            found.append(Path(local))
     except errors.RepositoryNotFoundError:
         raise UserError(f"{repo}: the hub has no such weights") from None
     except errors.LocalEntryNotFoundError:
-        raise UserError(f"{repo}: no connection to the hub, and not fetched before") from None
+        raise UserError(
+            f"{repo}: no connection to the hub, and not fetched before; fetch "
+            f"{' and '.join(TIMM_FILES)} elsewhere into a folder, and give that"
+        ) from None
     except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
         raise UserError(f"{repo}: {str(error).splitlines()[0]}") from None
     for path in found:
         _verify_blob(path, repo)
-    licence = _licence(repo)
+    licence = _licence(repo, offline)
     say(f"{_word(kept)}  {repo}: {found[0].parent}; licence {licence}")
     return Fetched(found[0].parent, licence)
+
+
+def _reachable() -> bool:
+    """Tell whether the hub answers: its own library would go on asking for half a minute."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        urllib.request.urlopen(
+            urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=10
+        )
+    except urllib.error.HTTPError:
+        return True  # whatever it says, it is there
+    except OSError:
+        return False
+    return True
 
 
 def _verify_blob(file: Path, repo: str) -> None:
@@ -93,12 +116,12 @@ def _verify_blob(file: Path, repo: str) -> None:
         _verify(blob, blob.name, f"{repo}: {file.name}")
 
 
-def _licence(repo: str) -> str:
+def _licence(repo: str, offline: bool) -> str:
     """Return the licence of a repository as its card has it."""
     import huggingface_hub
 
     try:
-        card = Path(huggingface_hub.hf_hub_download(repo, "README.md"))
+        card = Path(huggingface_hub.hf_hub_download(repo, "README.md", local_files_only=offline))
         text = card.read_text(encoding="utf-8")
         fields = dict(re.findall(r"^(license\w*):\s*(\S+)", text, re.MULTILINE))
         return fields.get("license_name") or fields.get("license") or "not stated"
@@ -149,7 +172,11 @@ def _chunks(url: str) -> Iterator[bytes]:
                     yield chunk
                     advance(len(chunk))
     except OSError as error:  # also a URLError, and a connection that is lost on the way
-        raise UserError(f"{url}: cannot be fetched ({error})") from None
+        reason = getattr(error, "reason", error)
+        why = getattr(reason, "strerror", None) or reason
+        raise UserError(
+            f"{url}: cannot be fetched ({why}); fetch it elsewhere and give the file"
+        ) from None
 
 
 def _verify(path: Path, digest: str, name: object = None) -> None:

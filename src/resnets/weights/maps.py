@@ -14,6 +14,8 @@ from resnets.layers import COUNTER, Conv, Layer, Linear, Shape
 from resnets.spec import ResNetSpec
 from resnets.weights.dialects import DIALECTS, Dialect
 from resnets.weights.layouts import SAME, Change, change
+from resnets.weights.readers.foreign import shown
+from resnets.zoo import ZOO
 
 MOST_IN_A_HEAD = 6
 """Tensors of a linear layer and a norm: a file without a classifier has so many fewer."""
@@ -62,16 +64,31 @@ def to_ours(
       UserError: lists what is missing, extra or of another shape.
     """
     steps = _changes(dialect, spec)
-    misfits = list_misfits(*_misfits(steps, tensors))
-    if misfits:
-        raise UserError(f"{source}: the weights do not fit {spec.name} ({dialect.name}); {misfits}")
+    _check_fit(steps, dialect, spec, tensors, f"{source}: the weights")
     present = {
-        name: step.back(tensors[theirs]).contiguous()
+        name: _counted(name, step.back(tensors[theirs]).contiguous())
         for name, (theirs, step, _) in steps.items()
         if theirs in tensors
     }
     counters = (name for name in spec.plan.tensors() if name not in present)
     return present | {name: torch.zeros((), dtype=torch.int64) for name in counters}
+
+
+def _counted(name: str, tensor: Tensor) -> Tensor:
+    """Return a counter as an integer: who casts a whole state dict to half precision casts it."""
+    return tensor.long() if name.endswith(COUNTER) else tensor
+
+
+def _check_fit(
+    steps: Mapping[str, tuple[str, Change, Shape]],
+    dialect: Dialect,
+    spec: ResNetSpec,
+    tensors: Mapping[str, Tensor],
+    what: str,
+) -> None:
+    """Raise UserError, which lists what keeps tensors from fitting, if anything does."""
+    if misfits := list_misfits(*_misfits(steps, tensors)):
+        raise UserError(f"{what} do not fit {spec.name} ({dialect.name}); {misfits}")
 
 
 def _misfits(
@@ -171,6 +188,24 @@ def _explain(rows: Sequence[ResNetSpec], tensors: Mapping[str, Tensor], source: 
             if best is None or shared > best[0]:
                 best = shared, row, dialect
     assert best is not None  # every row is spoken of in torchvision's names
-    _, row, dialect = best
-    to_ours(dialect, _with_sizes(dialect, row, tensors), tensors, source)
+    shared, row, dialect = best
+    if len(rows) > 1 and shared < 0:  # most names of the nearest row are missing
+        first = ", ".join(shown(name) for name in list(tensors)[:3])
+        raise UserError(
+            f"{source}: the weights are of no network known here (they begin with {first}); if "
+            "they are of a row of `resnets models`, --arch says what keeps them from fitting"
+        )
+    other = _other(row, tensors) if len(rows) == 1 else ""
+    whose = f"{source}: the weights" + (f" are a {other}'s, and" if other else "")
+    sized = _with_sizes(dialect, row, tensors)
+    _check_fit(_changes(dialect, sized), dialect, sized, tensors, whose)
     raise UserError(f"{source}: the weights are of no network known here")
+
+
+def _other(row: ResNetSpec, tensors: Mapping[str, Tensor]) -> str:
+    """Return the name of the other row that the weights are of, or nothing."""
+    try:
+        found = recognise(tensors, "", [other.spec for other in ZOO.values()]).spec.name
+    except UserError:
+        return ""
+    return found if found != row.name else ""

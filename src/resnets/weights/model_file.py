@@ -32,6 +32,7 @@ from resnets.weights.readers.kinds import PICKLES
 
 FORMAT = "1"
 TASKS = ("classify", "embed")
+NOT_OURS = "not a resnets model file; others' weights become one by: resnets convert SRC DST"
 RECORDS = ("recipe", "metrics", "data", "versions")
 JSON_NAMES: dict[type, str] = {dict: "a JSON object", str: "a string"}
 MAX_HEADER = 64 * 2**20
@@ -125,7 +126,7 @@ def load(path: str | Path) -> Model:
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             if "resnets" not in header:
-                raise UserError(f"{path}: a safetensors file, but not a resnets model file")
+                raise UserError(f"{path}: a safetensors file, but {NOT_OURS}")
             # Cloned, as they are views of the file: what overwrites it would change them, too.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError) as error:
@@ -218,9 +219,7 @@ def _refuse_other_kinds(path: Path) -> None:
     except ValueError as error:
         raise UserError(f"{str(path)!r}: {error}") from None
     if start.startswith((archive.MAGIC, *PICKLES)):
-        raise UserError(
-            f"{path}: a pickle (.pt, .pth), which can run code and is never loaded as a model file"
-        )
+        raise UserError(f"{path}: a pickle or archive, never loaded and {NOT_OURS}")
     if len(start) < 8:
         raise UserError(f"{path}: truncated ({len(start)} bytes)")
     if int.from_bytes(start, "little") > MAX_HEADER:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ ORIGINS: dict[str, Preprocess] = {
     "torchvision": Preprocess(224, 256, fit="short"),
     "torchvision-v2": Preprocess(224, 232, fit="short"),
     "timm": Preprocess(224, 256, interpolation="bicubic", fit="short"),
-    "transformers": Preprocess(224, 256, interpolation="bicubic", fit="short"),
+    "transformers": Preprocess(224, 256, interpolation="bicubic", fit="short-floor"),
     # Big Transfer reads photos of 448 px whole, in -1…1.
     "bit": Preprocess(448, 448, mean=HALF, std=HALF, fit="short"),
     # keras.applications: v1 has Caffe's blue-green-red bytes less their mean, v2 has -1…1.
@@ -120,6 +121,43 @@ def named(name: str) -> Preprocess:
     return ORIGINS[name]
 
 
+def changed(photos: Preprocess, changes: Mapping[str, str]) -> Preprocess:
+    """Return a way to read photos with some fields set, from text; numbers of a channel by commas.
+
+    Raises:
+      UserError: an unknown field, or a value that it cannot have.
+    """
+    values: dict[str, Any] = {}
+    for field, text in changes.items():
+        if field not in FIELDS:
+            near = did_you_mean(field, FIELDS) or f"; there are: {', '.join(FIELDS)}"
+            raise UserError(f"--set {field}: not of how photos are read{near}")
+        try:
+            values[field] = FIELDS[field](text)
+        except ValueError:
+            raise UserError(f"--set {field}={text}: not a number") from None
+    try:
+        return dataclasses.replace(photos, **values)
+    except ValueError as error:
+        raise UserError(f"--set: {error}") from None
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+FIELDS: dict[str, Callable[[str], Any]] = {
+    "size": int,
+    "resize": int,
+    "fit": str,
+    "interpolation": str,
+    "order": str,
+    "mean": _numbers,
+    "std": _numbers,
+}
+"""What `changed` can set, and how it is read."""
+
+
 def from_timm(config: Mapping[str, Any]) -> Preprocess:
     """Read timm's ``pretrained_cfg``. Raises UserError for what it cannot mean."""
     try:
@@ -151,12 +189,12 @@ def from_transformers(config: Mapping[str, Any]) -> Preprocess:
         if kind.startswith("Convnext") or kind.startswith("ConvNext"):
             # Below 384 px it scales by the crop and cuts, from there on it stretches.
             resize = int(side / float(config.get("crop_pct") or 224 / 256))
-            crop, fit = (side, "short") if side < 384 else (side, "stretch")
-            resize = resize if fit == "short" else side
+            crop, fit = (side, "short-floor") if side < 384 else (side, "stretch")
+            resize = side if fit == "stretch" else resize
         else:
             crop = config.get("crop_size", side) if config.get("do_center_crop") else side
             crop = int(crop["height"] if isinstance(crop, Mapping) else crop)
-            resize, fit = side, "short" if "shortest_edge" in size else "stretch"
+            resize, fit = side, "short-floor" if "shortest_edge" in size else "stretch"
         return Preprocess(
             crop,
             resize,

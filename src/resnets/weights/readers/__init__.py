@@ -54,7 +54,9 @@ def _read_file(path: Path, entry: str | None = None) -> Foreign:
         reader = READERS[kind]
         tensors, facts = torch_file.read(path, entry) if kind == "torch" else reader(path)
         if entry and entry not in facts.get("wrappers", ()):
-            raise UserError(f"{path}: has no weights at {entry!r}")
+            there = ", ".join((*facts.get("wrappers", ()), *facts.get("also", ())))
+            known = f"; it has {there}" if there else ""
+            raise UserError(f"{path}: has no weights at {entry!r}{known}")
     except UserError:
         raise
     except Exception as error:  # five libraries over any bytes: there is no list of what they raise

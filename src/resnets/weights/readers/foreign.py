@@ -22,7 +22,7 @@ RATIO = 4
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTEGERS = (torch.int32, torch.int64)
-PREFIXES = ("module.", "_orig_mod.", "model.")
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "encoder.")
 
 Facts: TypeAlias = dict[str, Any]
 Content: TypeAlias = tuple[Mapping[str, Tensor], Facts]
@@ -101,8 +101,8 @@ def one_line(error: BaseException) -> str:
 def strip_prefix(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], str]:
     """Take off what wrappers put before every name; return the tensors and what was taken off.
 
-    DataParallel puts ``module.``, torch.compile ``_orig_mod.``, a trainer's class ``model.``; they
-    nest in any order.
+    DataParallel puts ``module.``, torch.compile ``_orig_mod.``, a trainer's class ``model.`` or
+    ``backbone.``; they nest in any order.
     """
     taken = ""
     while shared := [prefix for prefix in PREFIXES if _all_have(taken + prefix, tensors)]:
