@@ -286,7 +286,7 @@ def _negative(
 ) -> bool:
     """Drop each piece of state in turn; return whether one was not noticed."""
     expected, _ = controls["plain"]
-    after = _within_a_worse_epoch(series, "plain-control-1")
+    after = _within_a_worse_epoch(series, "plain-control-1", "best" in options.pieces)
 
     def one(piece: str) -> tuple[str, list[str]]:
         name = f"without-{piece}"
@@ -305,20 +305,21 @@ def _negative(
     return red < len(options.pieces)
 
 
-def _within_a_worse_epoch(series: Series, control: str) -> int:
+def _within_a_worse_epoch(series: Series, control: str, must: bool) -> int:
     """Return a number of parts of steps within an epoch that is not the best so far.
 
     A run that has forgotten its best score takes that epoch for the best; in any other epoch it
-    would come to the right one again.
+    would come to the right one again. The last epoch does if there is no such epoch, unless there
+    must be.
     """
     with (series.folder / control / "history.csv").open() as file:
         scores = [float(row["val_top1"]) for row in csv.DictReader(file)]
     worse = [epoch for epoch in range(1, len(scores)) if scores[epoch] < max(scores[:epoch])]
-    if not worse:
+    if must and not worse:
         sys.exit("no epoch of the control is worse than one before it: give other --photos")
     photos = sum(path.is_file() for path in (series.data / "train").rglob("*"))
     parts = Plan(photos, BATCH, 0).steps * ACCUMULATE
-    return worse[-1] * parts + parts // 3
+    return (worse or [len(scores) - 1])[-1] * parts + parts // 3
 
 
 def machine() -> dict[str, Any]:

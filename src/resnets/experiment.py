@@ -28,7 +28,7 @@ from resnets.spec import ResNetSpec
 from resnets.training import checkpoint
 from resnets.training.distributed import Ranks, together
 from resnets.training.machine import Machine, default_workers
-from resnets.training.processes import local_count, local_rank, restarted, torchrun_id
+from resnets.training.processes import local_count, local_rank, restarts, torchrun_id
 from resnets.training.recipe import Recipe
 from resnets.training.run_folder import Config, RunFolder
 from resnets.training.saver import Every
@@ -230,7 +230,7 @@ def _compare(config: Config, machine: Machine, ranks: Ranks, console: Console) -
 
 def _is_restart(out: Path) -> bool:
     """Tell whether torchrun has started a job again that has a run in this folder."""
-    if not restarted() or not (out / "config.yaml").is_file():
+    if not restarts() or not (out / "config.yaml").is_file():
         return False
     return bool(RunFolder(out).read_config().job == torchrun_id())
 

@@ -79,5 +79,5 @@ def test_what_the_environment_says() -> None:
     found = (processes.rank(torchrun), processes.local_rank(torchrun))
     assert (*found, processes.local_count(torchrun)) == (3, 1, 2)
     assert (processes.rank({}), processes.local_rank({}), processes.local_count({})) == (0, 0, 1)
-    assert processes.restarted({"TORCHELASTIC_RESTART_COUNT": "1"})
+    assert processes.restarts({"TORCHELASTIC_RESTART_COUNT": "1"}) == 1
     assert processes.count_cores() <= (os.cpu_count() or 1)

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -23,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from resnets.data.plan import share
 from resnets.errors import UserError
-from resnets.training.processes import launched, local_rank, rank
+from resnets.training.processes import launched, local_rank, restarts
 
 STEP_LIMIT = timedelta(minutes=10)
 """How long a process waits for another within a step. One that has died is noticed at once, by its
@@ -123,13 +122,19 @@ class Team:
     """One of several processes, as the environment says that torchrun and ``--nproc`` set."""
 
     def __init__(self, device: str) -> None:
-        self.rank, self.world = rank(), int(os.environ["WORLD_SIZE"])
         self.local = local_rank()
         self.device = torch.device(device)
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         backend = "nccl" if self.device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=STEP_LIMIT)
+        store, rank, world = next(dist.rendezvous("env://", timeout=STEP_LIMIT))
+        # torchrun may give a job that it starts again the store of before, with the addresses of
+        # processes that are gone.
+        store = dist.PrefixStore(f"attempt {restarts()}", store)  # type: ignore[attr-defined]
+        dist.init_process_group(
+            backend, store=store, rank=rank, world_size=world, timeout=STEP_LIMIT
+        )
+        self.rank, self.world = int(rank), int(world)
         self._patient: Any = dist.new_group(backend="gloo", timeout=PATIENCE)
 
     @property

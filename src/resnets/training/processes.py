@@ -36,9 +36,9 @@ def torchrun_id(environment: Mapping[str, str] = os.environ) -> str:
     return environment.get("TORCHELASTIC_RUN_ID", "")
 
 
-def restarted(environment: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether torchrun has started this process again after another had ended."""
-    return int(environment.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+def restarts(environment: Mapping[str, str] = os.environ) -> int:
+    """Return how often torchrun has started the job again, after a process had ended."""
+    return int(environment.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def count_cores() -> int:
