@@ -78,6 +78,9 @@ def test_all_verbs_agree_to_a_hundred_thousandth(
     by_bytes = predictor.probabilities([Path(path).read_bytes() for path in paths])
     alone = np.concatenate([predictor.probabilities([path]) for path in paths])
     rows = predictor.predict(paths, top=3)
+    pictures = [Image.open(path) for path in paths]
+    assert [row.top for row in predictor.predict(pictures, top=3)] == [row.top for row in rows]
+    assert predictor.predict(pictures[0], top=3)[0].label == rows[0].label
     order = {name: i for i, name in enumerate(predictor.classes)}
     in_rows = np.zeros_like(by_path)
     for i, row in enumerate(rows):

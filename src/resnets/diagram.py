@@ -1,7 +1,8 @@
-"""A network as a drawing: its stages in a row, and each kind of block with its shortcut (SVG)."""
+"""A network as a drawing: its stages in a row, then stem, each kind of block, and head (SVG)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 from resnets.layers import Act, Conv, Flatten, Gate, Layer, Linear, Norm, Pad, Pool
@@ -29,9 +30,12 @@ text { fill: currentColor } .box { fill: none; stroke-width: 1.5 } .small { font
 """
 
 
-def draw(spec: ResNetSpec, size: int) -> str:
-    """Return the drawing of a spec for photos of `size` pixels, as an SVG document."""
-    top, height = _stages(spec, size)
+def draw(spec: ResNetSpec, size: int, notes: Sequence[str] = ()) -> str:
+    """Return the drawing of a spec for photos of `size` pixels, as an SVG document.
+
+    `notes` are lines below its name.
+    """
+    top, height = _stages(spec, size, notes)
     parts, bottom = [top], height
     for column, (title, block) in enumerate(_kinds(spec)):
         drawn, end = _block(title, block, MARGIN + column % 3 * COLUMN, height)
@@ -50,44 +54,56 @@ def draw(spec: ResNetSpec, size: int) -> str:
     )
 
 
-def _stages(spec: ResNetSpec, size: int) -> tuple[str, int]:
+def _stages(spec: ResNetSpec, size: int, notes: Sequence[str]) -> tuple[str, int]:
     shapes = spec.feature_shapes(size)
     boxes = [("photo", f"{spec.in_channels} × {size} × {size}", "")]
     for name, (channels, height, width) in shapes.items():
+        if name == "stem" and not spec.plan.stem:
+            continue
         depth = dict(zip([s.name for s in spec.stages()], spec.depths, strict=True)).get(name)
         count = "" if depth is None else f"{depth} block{'s' * (depth != 1)}"
         boxes.append((name, f"{channels} × {height} × {width}", count))
-    head = f"{spec.num_classes} classes" if spec.num_classes else f"{spec.num_features} features"
+    embeds = not spec.num_classes or spec.head.norm
+    head = f"{spec.num_classes or spec.num_features} {'features' if embeds else 'classes'}"
     boxes.append(("head", head, f"{spec.head.pool} pooling" if spec.head.pool != "all" else ""))
     facts = f"{spec.params():,} parameters, {spec.macs(size):,} multiply-adds"
-    parts = [
-        _text(MARGIN, 30, spec.name, "title"),
-        _text(MARGIN, 50, facts, "small"),
-    ]
+    parts = [_text(MARGIN, 30, spec.name, "title")]
+    lines = [*notes, facts]
+    parts += [_text(MARGIN, 50 + 16 * i, line, "small") for i, line in enumerate(lines)]
+    y = 54 + 16 * len(lines)
     for i, (name, shape, count) in enumerate(boxes):
         x = MARGIN + 165 * i
-        parts.append(f'<rect class="box" x="{x}" y="70" width="140" height="56" stroke="#4477aa"/>')
+        parts.append(
+            f'<rect class="box" x="{x}" y="{y}" width="140" height="56" stroke="#4477aa"/>'
+        )
         for line, (text, kind) in enumerate(((name, ""), (shape, "small"), (count, "small"))):
-            parts.append(_text(x + 8, 87 + 16 * line, text, kind))
+            parts.append(_text(x + 8, y + 17 + 16 * line, text, kind))
         if i:
-            parts.append(_arrow(f"M{x - 25} 98H{x - 3}"))
-    return "".join(parts), 150
+            parts.append(_arrow(f"M{x - 25} {y + 28}H{x - 3}"))
+    return "".join(parts), y + 80
 
 
 def _kinds(spec: ResNetSpec) -> list[tuple[str, BlockPlan]]:
     """Return the first block of each kind: which layers it has, whatever their widths.
 
-    What a stage has before its blocks is drawn as a block without a shortcut.
+    What is before and after the blocks is drawn as a block without a shortcut.
     """
+    plan, parts = spec.plan, list[tuple[str, BlockPlan]]()
+    parts.append(("stem", _straight(plan.stem)))
+    for stage in plan.stages:
+        parts.append((f"{stage.name}.entry", _straight(stage.entry)))
+        parts += [(f"{stage.name}.{i}", block) for i, block in enumerate(stage.blocks)]
+    parts.append(("head", _straight({**plan.top, **plan.head})))
     found: dict[tuple[object, ...], tuple[str, BlockPlan]] = {}
-    for stage in spec.stages():
-        entry = BlockPlan(before={}, branch=stage.entry, shortcut=None, after={})
-        blocks = [("entry", entry)] if stage.entry else []
-        blocks += [(str(number), block) for number, block in enumerate(stage.blocks)]
-        for name, block in blocks:
-            kind = (tuple(block.before), tuple(block.branch), _kind(block))
-            found.setdefault(kind, (f"{stage.name}.{name}", block))
+    for name, block in parts:
+        kind = (tuple(block.before), tuple(block.branch), _kind(block))
+        if any((block.before, block.branch, block.after)):
+            found.setdefault(kind, (name, block))
     return list(found.values())
+
+
+def _straight(chain: Chain) -> BlockPlan:
+    return BlockPlan(before={}, branch=chain, shortcut=None, after={})
 
 
 def _kind(block: BlockPlan) -> object:
@@ -154,6 +170,10 @@ def _words(layer: Layer) -> str:
             return f"{layer.kind} {layer.kernel}×{layer.kernel}, stride {layer.stride}"
         case Pad():
             return f"every {layer.stride}. px, +{layer.outputs - layer.inputs} zeros"
+        case Linear():
+            return f"linear, {layer.inputs}→{layer.outputs}"
+        case Flatten():
+            return "flatten" if layer.kind == "all" else f"{layer.kind} pooling"
         case Gate():
             return {"se": "squeeze–excite", "eca": "channel attention"}[layer.kind]
     return type(layer).__name__

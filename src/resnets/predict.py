@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 
 from resnets.data.images import DecodeError
@@ -22,7 +23,7 @@ from resnets.weights import model_file
 from resnets.weights.model_file import Model
 
 T = TypeVar("T")
-Source = str | Path | bytes | NDArray[Any]
+Source = str | Path | bytes | Image.Image | NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,11 @@ class Predictor:
         return self.model.classes
 
     def predict(self, images: Source | Sequence[Source], top: int = 5) -> list[Prediction]:
-        """Predict files, encoded bytes or arrays, each with a row that has a status.
+        """Predict files, encoded bytes, Pillow's pictures or arrays, each with a row and a status.
 
         One array ``H W`` or ``H W C`` is one image, an array ``N H W C`` is many.
         """
-        one = isinstance(images, str | Path | bytes)
+        one = isinstance(images, str | Path | bytes | Image.Image)
         one = one or (isinstance(images, np.ndarray) and images.ndim < 4)
         many: list[Source] = [images] if one else list(images)  # type: ignore[list-item, arg-type]
         named = ((str(s) if isinstance(s, str | Path) else f"#{i}", s) for i, s in enumerate(many))

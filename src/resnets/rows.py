@@ -20,11 +20,13 @@ from resnets.predict import Prediction
 
 Write = Callable[[Prediction], None]
 ROW_GROUP = 4096
+SCREEN = Path("-")
 
 
 @contextmanager
 def open_rows(path: Path | None, top: int) -> Iterator[Write]:
-    """Yield a function that writes one prediction; without a path, lines for people to read.
+    """Yield a function that writes one prediction; without a path, lines for people to read, and
+    with ``-`` for a path JSON lines, on standard output.
 
     The file appears when all is written, and holds what its extension says.
 
@@ -34,6 +36,9 @@ def open_rows(path: Path | None, top: int) -> Iterator[Write]:
     """
     if path is None:
         yield lambda row: _print(_printable(row))
+        return
+    if path == SCREEN:
+        yield lambda row: _show(json.dumps(_values(_printable(row)), ensure_ascii=False))
         return
     if path.suffix not in FORMATS:
         kinds = ", ".join(FORMATS)
@@ -53,11 +58,14 @@ def _printable(row: Prediction) -> Prediction:
 
 
 def _print(row: Prediction) -> None:
-    outcome = f"-\t{row.status}" if row.label is None else f"{row.label}\t{row.probability:.4f}"
+    ranked = [f"{label}\t{probability:.4f}" for label, probability in row.top]
+    _show("\t".join([row.path, *(ranked or ["-", row.status])]))
+
+
+def _show(line: str) -> None:
     # The encoding may lack some characters: in the C locale it is ASCII.
     encoding = sys.stdout.encoding or "utf-8"
-    line = f"{row.path}\t{outcome}\n".encode(encoding, "backslashreplace")
-    sys.stdout.write(line.decode(encoding))
+    sys.stdout.write(f"{line}\n".encode(encoding, "backslashreplace").decode(encoding))
 
 
 @contextmanager

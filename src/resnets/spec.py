@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from resnets.checks import check_bool, check_choice, check_int, check_ints, check_number
+from resnets.errors import did_you_mean
 from resnets.layers import Norm
 from resnets.plan import NetworkPlan, StagePlan, activations, macs
 from resnets.unroll import EXPANSION, ORDERS, SHORTCUTS, STRIDE_IN, unroll
@@ -42,8 +43,21 @@ MOST_BLOCKS = 4096
 """More are a mistake, or a file made to exhaust memory."""
 
 
+class Replaceable:
+    """A dataclass of which copies with other values are made by name."""
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed; raises TypeError for an unknown field."""
+        known = [field.name for field in dataclasses.fields(self)]  # type: ignore[arg-type]
+        for name in changes:
+            if name not in known:
+                near = did_you_mean(name, known) or f"; there are: {', '.join(known)}"
+                raise TypeError(f"{type(self).__name__} has no field {name!r}{near}")
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+
 @dataclass(frozen=True)
-class Stem:
+class Stem(Replaceable):
     """What comes before the first stage, or on entry to one: convolutions and a pooling.
 
     Args:
@@ -83,7 +97,7 @@ IMAGENET_STEM = Stem()
 
 
 @dataclass(frozen=True)
-class Head:
+class Head(Replaceable):
     """The classifier: pooling, a linear layer with or without `bias`, times `scale`.
 
     `pool` is ``avg``, ``max``, or ``all`` for no pooling: the linear layer then reads every pixel,
@@ -103,7 +117,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class ResNetSpec:
+class ResNetSpec(Replaceable):
     """A residual network, completely described.
 
     Args:
@@ -301,10 +315,6 @@ class ResNetSpec:
         return height, width
 
     # -- variants and JSON ----------------------------------------------------------------------
-
-    def replace(self, **changes: Any) -> Self:
-        """Return a copy with some fields changed; raises TypeError for an unknown field."""
-        return dataclasses.replace(self, **changes)
 
     def with_small_stem(self) -> Self:
         """Return the variant for small photos, ``NAME_small``: a 3×3 stride-1 stem without pooling

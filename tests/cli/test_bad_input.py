@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -295,6 +297,30 @@ def test_model_files_that_are_none(run: Run, photos: Path, tmp_path: Path, model
     refused(run("resume", tmp_path), "not a run folder")
 
 
+def test_a_mistyped_command_is_told_in_one_line(run: Run, photos: Path) -> None:
+    for command, word in (
+        (["trian", photos], "Did you mean 'train'"),
+        (["train"], "missing argument 'data'"),
+        (["train", photos, "--epoch", "3"], "--epochs"),
+        (["train", photos, "--epochs", "0"], "--epochs"),
+        (["train", photos, "--epochs", "many"], "--epochs"),
+        (["predict", "m", photos, "--top", "0"], "--top"),
+    ):
+        status, _, error = run(*command)
+        assert status == 2
+        assert len(error.splitlines()) == 1
+        assert word in error
+    status, shown, _ = run()
+    assert (status, "Usage" in shown) == (2, True)
+
+
+def test_evaluate_names_what_is_hard(run: Run, photos: Path, model: Path) -> None:
+    status, shown, _ = run("evaluate", model, photos, "--split", "all")
+    assert status == 0
+    assert re.search(r"^right +\d+ of \d+$", shown, re.MULTILINE)
+    assert re.search(r"^taken +(dark for light|light for dark) \(\d+\)", shown, re.MULTILINE)
+
+
 def test_other_classes_are_listed(run: Run, photos: Path, model: Path) -> None:
     draw(photos / "grey" / "1.png", 100)
     draw(photos / "grey" / "2.png", 101)
@@ -321,6 +347,12 @@ def test_predict_gives_every_input_a_row(
     assert status == 0
     assert "ignored: other files (1)" in error
     assert "ignored: hidden files (1)" in error
+    status, printed, _ = run("predict", model, photos / "dark", "--out", "-", "--top", 2)
+    assert status == 0
+    answers = [json.loads(line) for line in printed.splitlines()]
+    assert sorted(len(answer["top"]) for answer in answers) == [0] + [2] * 12
+    shown = run("predict", model, photos / "dark", "--top", 2)[1].splitlines()
+    assert sorted(len(line.split("\t")) for line in shown) == [3] + [5] * 12
     assert run("predict", model, missing)[0] == 2
     refused(run("predict", model, str(tmp_path / "*.gif")), "*.gif")
 

@@ -49,6 +49,14 @@ def test_models_takes_a_part_of_a_name_or_a_pattern(run: Run) -> None:
     assert "no model matches 'vgg'" in error
 
 
+def test_a_pipe_gets_every_column_of_models_whole(run: Run) -> None:
+    _, out, _ = run("models")
+    lines = out.splitlines()
+    assert lines[0].split() == ["model", "depth", "parameters", "GMACs", "at"]
+    assert not [line for line in lines if "…" in line]
+    assert len(lines) == len(ZOO) + 1
+
+
 def test_names_in_a_file_are_no_markup(run: Run, tmp_path: Path) -> None:
     net = resnets.create_model("resnet20", num_classes=2)
     model = Model(net.spec, ("[/x]", "[red]"), Preprocess(32, 32), net.state_dict(), licence="[b]")
@@ -100,6 +108,12 @@ def test_a_diagram_is_written_and_not_over_another(run: Run, tmp_path: Path) -> 
     path = tmp_path / "r.svg"
     assert run("describe", "resnet18", "--diagram", path)[0] == 0
     assert path.read_text().startswith("<svg")
+    assert run("describe", "resnet18", "--diagram", tmp_path / "r.png")[0] == 2
+    assert not (tmp_path / "r.png").exists()
+    run("describe", "tutorial_keras", "--diagram", tmp_path / "t.svg")
+    assert all(
+        word in (tmp_path / "t.svg").read_text() for word in ("No activation follows", "biases")
+    )
     status, _, error = run("describe", "resnet18", "--diagram", path)
     assert status == 2
     assert "exists" in error

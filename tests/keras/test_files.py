@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +61,27 @@ def test_a_model_file_in_keras_and_back(
         *(model.spec, model.classes),
         model.preprocess,
     )
+
+
+def test_tensorflow_may_come_first(make: Callable[..., Model], tmp_path: Path) -> None:
+    """Triton, which torchvision and torch's optimisers load, would crash the process then."""
+    torch.save(make("resnet18", 1000).weights, tmp_path / "m.pth")
+    script = (
+        "import keras, resnets.keras, resnets, torch\n"
+        f"resnets.keras.from_model({str(tmp_path / 'm.pth')!r})\n"
+        "torch.optim.SGD(resnets.create_model('resnet20').parameters(), 0.1).step()\n"
+        "print('from_model' in dir(resnets.keras))"
+    )
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "True"), done.stderr
+
+
+def test_a_file_is_not_taken_for_weights() -> None:
+    with pytest.raises(UserError, match=r"read by resnets\.keras\.from_model"):
+        resnets.keras.create_model("resnet20", weights="m.safetensors")  # type: ignore[arg-type]
 
 
 def test_a_keras_model_of_another_network_is_no_such_file(

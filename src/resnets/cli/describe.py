@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +29,8 @@ def command(
     """Describe an architecture or a model file: counts, stages, sources, and what it holds."""
     for output in (json_path(json), diagram):
         check_output(output, force)
+    if diagram and diagram.suffix != ".svg":
+        raise UserError(f"{diagram}: a diagram is written as .svg")
     values: dict[str, Any] = {}
     if model not in ZOO and (Path(model).exists() or Path(model).suffix == ".safetensors"):
         from resnets.weights import model_file
@@ -53,9 +56,12 @@ def command(
         from resnets.files import atomic
 
         with atomic(diagram) as temporary:
-            temporary.write_text(draw(spec, size), encoding="utf-8")
+            notes = [values["about"], *values["flaws"]] if "about" in values else []
+            temporary.write_text(draw(spec, size, notes), encoding="utf-8")
     if json != "-":
         _print(values)
+    if diagram:
+        print(f"wrote {diagram}", file=sys.stderr)
 
 
 def _architecture(spec: ResNetSpec, size: int) -> dict[str, Any]:
@@ -99,8 +105,9 @@ def _print(values: dict[str, Any]) -> None:
         console.print(f"  flaw: {flaw}", markup=False)
     megabytes = values["activations"] * 4 / 2**20
     console.print(
-        f"{values['depth']} layers, {values['params']:,} parameters, {values['macs']:,} "
-        f"multiply-adds at {values['input'][-1]} px; the convolutions put out "
+        f"{values['depth']} layers on the longest path (convolutions and linear, projections not "
+        f"counted), {values['params']:,} parameters, {values['macs']:,} multiply-adds at "
+        f"{values['input'][-1]} px; the convolutions put out "
         f"{values['activations']:,} values for a photo ({megabytes:.1f} MiB in float32)\n",
         markup=False,
     )

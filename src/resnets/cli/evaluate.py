@@ -41,7 +41,9 @@ def command(
         check_output(output, force)
     if out and out.suffix != ".parquet":
         raise UserError(f"{out}: every prediction is written as .parquet")
+    from resnets.evaluate.words import details
     from resnets.evaluation import evaluate_model
+    from resnets.files import printable
 
     columns = {"path_column": path_column, "label_column": label_column}
     result = evaluate_model(
@@ -51,3 +53,5 @@ def command(
         write_json(result.to_json(), json)
     if json != "-":
         print(result.evaluation.summary())
+        for line in details(result.evaluation):
+            print(printable(line))

@@ -11,6 +11,7 @@ from resnets.cli.options import Force, Json, check_output, json_path, write_json
 from resnets.errors import UserError, did_you_mean
 from resnets.zoo import ZOO, list_models
 
+MOST_COLUMNS = 400
 TITLES = ("model", "depth", "parameters", "GMACs", "at")
 
 
@@ -44,20 +45,30 @@ def command(
         )
         for row in rows
     ]
+    console = Console(highlight=False)
+    if not console.is_terminal:  # whoever reads it then has room for all
+        console = Console(highlight=False, width=MOST_COLUMNS)
     table = Table(box=None, header_style="bold")
+    left = console.width
     for title, column in zip(TITLES, zip(*cells, strict=True), strict=True):
         # Widths of their own, as a long description would be given the room of the numbers.
         width = max(map(len, (title, *column)))
+        left -= width + 2
         table.add_column(
             title,
             justify="left" if title == "model" else "right",
             no_wrap=True,
             min_width=width,
         )
-    table.add_column("", no_wrap=True, overflow="ellipsis")
-    for row, values in zip(rows, cells, strict=True):
-        table.add_row(*values, row["about"])
-    Console(highlight=False).print(table)
+    words = [_cut(row["about"], left - 2) for row in rows]
+    table.add_column("", no_wrap=True)
+    for values, about in zip(cells, words, strict=True):
+        table.add_row(*values, about)
+    console.print(table)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: max(0, length - 1)] + "…" * (length > 0)
 
 
 def _row(name: str) -> dict[str, Any]:

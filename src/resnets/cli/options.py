@@ -52,7 +52,7 @@ def spread(processes: int | None) -> None:
 
 def check_output(path: Path | None, force: bool) -> None:
     """Refuse an output that exists, before any work is done for it."""
-    if path is None:
+    if path is None or path == Path("-"):  # standard output
         return
     if path.is_dir():
         raise UserError(f"{path} is a folder: name a file in it")

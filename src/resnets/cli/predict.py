@@ -16,9 +16,13 @@ def command(
     model: Annotated[Path, typer.Argument(help="A model file, such as RUN/best.safetensors.")],
     paths: Annotated[list[str], typer.Argument(help="Photos, folders of photos, or globs.")],
     out: Annotated[
-        Path | None, typer.Option(help="Write .parquet, .csv or .jsonl; the screen if not given.")
+        Path | None,
+        typer.Option(help="Write .parquet, .csv or .jsonl, or - for JSON lines on the screen."),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Classes to list for each photo.")] = 5,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help="Classes to list for each photo; 5, or 1 without --out."),
+    ] = None,
     device: Device = None,
     workers: Workers = None,
     force: Force = False,
@@ -31,6 +35,7 @@ def command(
     from resnets.rows import open_rows
 
     console = Console()
+    top = top or (1 if out is None else 5)
     total = failed = 0
     ignored: Counter[str] = Counter()
     with open_rows(out, top) as write:

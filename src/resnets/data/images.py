@@ -89,7 +89,7 @@ INTERPOLATIONS: Final = {
     "nearest": Image.Resampling.NEAREST,
 }
 Pixels = NDArray[np.uint8]
-Source = Path | bytes | np.ndarray
+Source = Path | bytes | Image.Image | np.ndarray
 
 
 def decode(
@@ -98,8 +98,9 @@ def decode(
     """Decode one image to a new, writable ``H W C`` uint8 array (see the table above).
 
     Args:
-        source: a file, its bytes, or an array ``H W``, ``H W 1``, ``H W 3`` or ``H W 4``: uint8,
-            uint16 (scaled), bool (0 or 255), or floating point in [0, 1] (scaled and rounded).
+        source: a file, its bytes, a picture of Pillow's, or an array ``H W``, ``H W 1``, ``H W 3``
+            or ``H W 4``: uint8, uint16 (scaled), bool (0 or 255), or floating point in [0, 1]
+            (scaled and rounded).
         channels: C of the result: 3 (RGB) or 1 (grey).
         background: RGB colour on which transparent pixels are composited.
 
@@ -112,6 +113,8 @@ def decode(
         raise ValueError(f"channels is {channels}; it is 1 or 3")
     if isinstance(source, np.ndarray):
         image = _flatten(_from_array(source), channels, background)
+    elif isinstance(source, Image.Image):
+        image = _from_picture(source, channels, background)
     else:
         content = _read(source) if isinstance(source, Path) else source
         image = _from_bytes(content, channels, background)
@@ -224,12 +227,7 @@ def _from_bytes(content: bytes, channels: int, background: tuple[int, int, int])
     try:
         with pillow_warnings_ignored():
             image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
-            _check_pixels(image.width * image.height)
-            image.load()
-            # After load: PNG may keep its EXIF behind the pixels, and TIFF turns itself.
-            turn = _TRANSPOSE.get(_orientation(image))
-            flat = _flatten(image, channels, background)
-        return flat if turn is None else flat.transpose(turn)
+            return _from_picture(image, channels, background)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
@@ -242,6 +240,17 @@ def _from_bytes(content: bytes, channels: int, background: tuple[int, int, int])
         raise DecodeError("out of memory") from error
     except Exception as error:  # a broken file can raise anything from within Pillow
         raise DecodeError(why_broken(content, error)) from error
+
+
+def _from_picture(
+    image: Image.Image, channels: int, background: tuple[int, int, int]
+) -> Image.Image:
+    _check_pixels(image.width * image.height)
+    image.load()
+    # After load: PNG may keep its EXIF behind the pixels, and TIFF turns itself.
+    turn = _TRANSPOSE.get(_orientation(image))
+    flat = _flatten(image, channels, background)
+    return flat if turn is None else flat.transpose(turn)
 
 
 def _check_pixels(count: int) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resnets.data.images import FITS, INTERPOLATIONS, decode, margin, resize_crop
+from resnets.data.images import FITS, INTERPOLATIONS, Source, decode, margin, resize_crop
 
 STATISTICS = {  # mean and standard deviation of ImageNet's pixels, in units of the full range
     3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -100,7 +99,7 @@ class Preprocess:
         except (TypeError, AttributeError) as error:
             raise ValueError(f"not a preprocessing description: {error}") from None
 
-    def prepare(self, source: Path | bytes | NDArray[Any]) -> NDArray[np.uint8]:
+    def prepare(self, source: Source) -> NDArray[np.uint8]:
         """Decode one photo to ``resize resize C`` (uint8). Raises DecodeError with the reason."""
         image = decode(source, self.channels, self.background)
         return resize_crop(image, self.resize, self.interpolation, self.fit, self.size)

@@ -37,6 +37,13 @@ class ClassMetrics:
     recall_high: float | None
 
 
+def badness(row: ClassMetrics) -> tuple[float, float, str]:
+    """Sort key: lowest recall first; of equals the least certain; without photos, last."""
+    if row.recall is None or row.recall_low is None:
+        return (2.0, 0.0, row.name)
+    return (row.recall, row.recall_low, row.name)
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """A classifier on one set of photos. Accuracies are fractions.

@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from resnets.evaluate import confusion, curves, words
-from resnets.evaluate.metrics import ClassMetrics, Evaluation, percent
+from resnets.evaluate.metrics import Evaluation, badness, percent
 from resnets.files import atomic
 
 SHOWN_MISTAKES = 24
@@ -91,7 +91,7 @@ def write_report(
         block_side=confusion.block_side(len(e.classes)),
         mistakes=_shown(mistakes),
         mistakes_in_all=len(mistakes),
-        classes=sorted(e.per_class, key=_badness),
+        classes=sorted(e.per_class, key=badness),
         open_classes=OPEN_CLASSES,
         worst_classes=WORST_CLASSES,
         charts=curves.charts(history),
@@ -128,13 +128,6 @@ def _template() -> Template:
     )
     environment.filters |= {"breakable": breakable, "data_uri": data_uri, "percent": percent}
     return environment.get_template("report.html.j2")
-
-
-def _badness(row: ClassMetrics) -> tuple[float, float, str]:
-    """Sort key: lowest recall first; of equals the least certain; without photos, last."""
-    if row.recall is None or row.recall_low is None:
-        return (2.0, 0.0, row.name)
-    return (row.recall, row.recall_low, row.name)
 
 
 def _shown(photos: Sequence[ReportPhoto]) -> list[ReportPhoto]:

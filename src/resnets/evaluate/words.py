@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from resnets.evaluate.confusion import most_confused
 from resnets.evaluate.curves import column
-from resnets.evaluate.metrics import Evaluation
+from resnets.evaluate.metrics import Evaluation, badness, percent
 
+NAMED = 3
+"""Classes, and pairs of them, that a terminal is told of."""
 SPLITS = {
     "test": "the test split, which training never saw",
     "val": "the validation split, which helped to choose the best epoch, so the figure can be "
@@ -35,6 +38,21 @@ class Dots:
     right: int
     maybe: int
     wrong: int
+
+
+def details(evaluation: Evaluation) -> list[str]:
+    """Return lines for a terminal: how many are right, the hardest classes, what is confused."""
+    confusion, classes = evaluation.confusion, evaluation.classes
+    right = sum(row[i] for i, row in enumerate(confusion))
+    lines = [f"right    {right:,} of {evaluation.n:,}"]
+    hardest = [row for row in sorted(evaluation.per_class, key=badness) if row.recall is not None]
+    if len(hardest) > 2:
+        shares = (f"{row.name} {percent(row.recall or 0.0)} %" for row in hardest[:NAMED])
+        lines.append(f"hardest  {', '.join(shares)}")
+    if pairs := most_confused(confusion, NAMED):
+        taken = (f"{classes[p.truth]} for {classes[p.prediction]} ({p.count:,})" for p in pairs)
+        lines.append(f"taken    {', '.join(taken)}")
+    return lines
 
 
 def expectation(evaluation: Evaluation) -> Expectation:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from os import PathLike
 
 import keras
 import numpy as np
 
 from resnets.axes import keras_name
+from resnets.errors import UserError
 from resnets.keras.layers import Tensor, apply_chain
 from resnets.keras.weights import set_state
 from resnets.plan import BlockPlan, StagePlan
@@ -51,6 +53,8 @@ def create_model(
     A saved model of more than some 400 blocks (``resnet1202``) is only loaded again by Keras under
     a raised `sys.setrecursionlimit`.
     """
+    if isinstance(weights, str | PathLike):
+        raise UserError(f"weights={weights!s}: a file is read by resnets.keras.from_model")
     spec = get_spec(model) if isinstance(model, str) else model
     changes = {"num_classes": num_classes, "in_channels": in_channels}
     net = _build(spec.replace(**{k: v for k, v in changes.items() if v is not None}))

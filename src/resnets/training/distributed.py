@@ -127,7 +127,8 @@ class Team:
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         backend = "nccl" if self.device.type == "cuda" else "gloo"
-        store, rank, world = next(dist.rendezvous("env://", timeout=STEP_LIMIT))
+        found = dist.rendezvous("env://", timeout=STEP_LIMIT)  # type: ignore[attr-defined]
+        store, rank, world = next(found)
         # torchrun may give a job that it starts again the store of before, with the addresses of
         # processes that are gone.
         store = dist.PrefixStore(f"attempt {restarts()}", store)  # type: ignore[attr-defined]

@@ -149,7 +149,7 @@ def _imported(
         others = ", ".join(foreign.facts["also"])
         say(f"         taken from {taken}; it also holds {others} (--entry to choose)")
     if match.also:
-        say(f"         fit {', '.join(match.also)} as well; --arch for another")
+        say(f"         the same names and shapes: {', '.join(match.also)}; --arch if it is that")
     if preprocess:
         origin, photos = preprocess, origins.named(preprocess)
     else:

@@ -46,8 +46,11 @@ def create_model(
     Raises:
       UserError: an unknown name, or weights that do not fit (what is missing, extra or of another
         shape is listed).
+      ValueError: a number of classes or channels that no network has.
     """
     spec = get_spec(model) if isinstance(model, str) else model
+    if not isinstance(spec, ResNetSpec):
+        raise UserError(f"{model!r} is neither a name of resnets.list_models() nor a ResNetSpec")
     if weights is None:
         changes = {"num_classes": num_classes, "in_channels": in_channels}
         return ResNet(spec.replace(**{k: v for k, v in changes.items() if v is not None}))

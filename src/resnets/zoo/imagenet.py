@@ -194,7 +194,8 @@ def _pre_activation() -> Iterator[Row]:
                 standardized=True,
                 image_size=448,
             ).replace(widths=tuple(times * width for width in WIDTHS)),
-            f"Big Transfer: GroupNorm, standardised weights, {times} times as wide",
+            "Big Transfer: GroupNorm, standardised weights"
+            + (f", {times} times as wide" if times > 1 else ""),
         )
 
 
