@@ -205,6 +205,11 @@ def _no_average(trainer: Any, tensors: dict[str, Any], values: dict[str, Any]) -
             tensors[name] = tensors[name.replace("ema.", "net.", 1)]
 
 
+def _no_best_weights(trainer: Any, tensors: dict[str, Any], values: dict[str, Any]) -> None:
+    for name in [name for name in tensors if name.startswith("best.")]:
+        del tensors[name]
+
+
 def _progress(**changes: Any) -> Callable[..., None]:
     def change(trainer: Any, tensors: dict[str, Any], values: dict[str, Any]) -> None:
         values["progress"] |= changes
@@ -267,6 +272,7 @@ PIECES: dict[str, Callable[[], None]] = {
     "ema": lambda: _restored(_no_average),
     "ema-counter": lambda: _restored(_no_counter),
     "best": lambda: _restored(_progress(best=None, best_epoch=0)),
+    "best-weights": lambda: _restored(_no_best_weights),
     "step": lambda: _restored(_progress(step=0)),
     "history": lambda: _restored(_progress(history=[])),
     "loss": lambda: _restored(_progress(loss_sum=0.0, seen=0)),

@@ -8,6 +8,7 @@ from PIL import Image
 
 from resnets import decoding
 from resnets.console import Console
+from resnets.data.cache import Storage
 from resnets.data.preprocess import Preprocess
 from resnets.data.sources import Dataset, open_dataset
 from resnets.decoding import decode_splits
@@ -52,7 +53,7 @@ def test_of_very_many_they_are_named_when_they_are_met(
 ) -> None:
     monkeypatch.setattr(decoding, "AHEAD", 47)
     caches = decode_splits(tmp_path, photos, Preprocess(8, 8), 1, Console(), Alone())
-    assert "48 are many: decoded when they are first met" in capsys.readouterr().err
+    assert "48, decoded when they are met" in capsys.readouterr().err
     assert not len(caches["train"].broken())
     good, _ = caches["train"].get(np.arange(16))
     assert len(good) == 16 - BROKEN
@@ -60,6 +61,19 @@ def test_of_very_many_they_are_named_when_they_are_met(
     assert sum("; left out" in line for line in said) == decoding.NAMED
     caches["train"].get(np.arange(16))
     assert not capsys.readouterr().err
+
+
+def test_where_there_is_no_room_they_are_named_when_they_are_met(
+    photos: Dataset,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoding, "choose_storage", lambda nbytes, folder: Storage("none"))
+    caches = decode_splits(tmp_path, photos, Preprocess(8, 8), 1, Console(), Alone())
+    caches["train"].get(np.arange(16))
+    said = capsys.readouterr().err.splitlines()
+    assert sum("; left out" in line for line in said) == decoding.NAMED
 
 
 def test_a_class_of_which_nothing_decodes_is_refused(photos: Dataset, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import resnets
 from resnets.choices import choose_spec
@@ -97,6 +100,19 @@ def test_resuming_a_finished_run_only_reports_again(run) -> None:  # type: ignor
 
 
 @pytest.mark.slow
+def test_a_resume_does_not_judge_weights_of_another_epoch(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """As a kill between the best weights and a checkpoint that is then lost leaves them."""
+    copy = tmp_path / "run"
+    shutil.copytree(run.path, copy)
+    best = model_file.load(copy / "best.safetensors")
+    spoilt = {name: torch.zeros_like(value) for name, value in best.weights.items()}
+    later = dataclasses.replace(best, weights=spoilt, metrics={"epoch": 99})
+    model_file.save(later, copy / "best.safetensors")
+    assert resnets.resume(copy, quiet=True).evaluation.top1 == run.evaluation.top1
+    again = model_file.load(copy / "best.safetensors").weights
+    assert all(torch.equal(again[name], value) for name, value in best.weights.items())
+
+
 def test_fine_tuning_resumes_to_the_same_bits(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     options = {"weights": run.model, "epochs": 4, "seed": 1, "quiet": True}
     whole = resnets.train("sign-digits", out=tmp_path / "whole", **options)

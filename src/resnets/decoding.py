@@ -33,9 +33,9 @@ def decode_splits(
 ) -> dict[str, ImageCache]:
     """Return a cache for each split, in memory or on the disk of `folder` as they fit.
 
-    They are filled, unless there are more than `AHEAD` photos. Those that do not decode are named
-    (the first ten), counted and left out. Of several processes one on each machine decodes, and the
-    others look into its files.
+    They are filled, unless there are more than `AHEAD` photos or no room for them. Those that do
+    not decode are named (the first ten), counted and left out. Of several processes one on each
+    machine decodes, and the others look into its files.
 
     Raises:
       UserError: a class has no training photo that decodes.
@@ -43,9 +43,9 @@ def decode_splits(
     photo = preprocess.resize**2 * preprocess.channels
     splits = {name: samples for name, samples in dataset.splits.items() if name != "all"}
     total = sum(map(len, splits.values()))
-    ahead = total <= AHEAD
-    notice = _ignore if ahead else _Notices(console)
     with _stores(splits, photo * total, folder, ranks) as stores:
+        ahead = total <= AHEAD and stores["train"].kind != "none"
+        notice = _ignore if ahead else _Notices()
 
         def open_caches() -> dict[str, ImageCache]:
             return {
@@ -63,7 +63,7 @@ def decode_splits(
     if ahead:
         _report(caches, total, console)
     else:
-        console.say(f"photos   {total:,} are many: decoded when they are first met")
+        console.say(f"photos   {total:,}, decoded when they are met")
     train = caches["train"]
     readable = set(np.delete(train.samples.labels, train.broken()).tolist())
     for label, name in enumerate(dataset.classes):
@@ -97,10 +97,13 @@ def _ignore(path: str, why: str) -> None:
 
 
 class _Notices:
-    """Names the first photos that do not decode when they are met, and says how many there are."""
+    """Names the first photos that do not decode when they are met, and says how many there are.
 
-    def __init__(self, console: Console) -> None:
-        self._console, self._count = console, 0
+    Every process speaks for those that it meets.
+    """
+
+    def __init__(self) -> None:
+        self._console, self._count = Console(), 0
 
     def __call__(self, path: str, why: str) -> None:
         self._count += 1

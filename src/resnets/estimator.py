@@ -14,9 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from resnets.data.labels import name_labels
 from resnets.data.sources import find_images
+from resnets.errors import UserError
 from resnets.evaluation import open_for
 from resnets.experiment import train
 from resnets.predict import Predictor
+from resnets.training.processes import launched
 from resnets.weights import model_file
 
 
@@ -67,6 +69,8 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         With labels all photos are for training and validation, since the caller holds out others;
         a folder is split as ``resnets train`` splits it.
         """
+        if launched():
+            raise UserError("ResNetClassifier trains in one process; use resnets.train in several")
         labels = None if y is None else np.asarray(y).ravel()
         names = [] if labels is None else name_labels(np.asarray(y), "y")
         data = X if labels is None else (X, names)

@@ -138,16 +138,17 @@ def share_out(recipe: Recipe, photos: int, ranks: Ranks, console: Console) -> No
       UserError: a share, or the part of it that is computed at a time, has less than the two photos
         that BatchNorm needs.
     """
+    batch = photos // Plan(photos, recipe.batch_size, 0).steps
+    share = batch if ranks.world == 1 else batch // 2 // ranks.world * 2
+    if share < 2 * recipe.accumulate:
+        whose = f" leave {share} for some of {ranks.world} processes" if ranks.world > 1 else ""
+        whose = f" leave {share} for some of {ranks.world} processes" if ranks.world > 1 else ""
+        raise UserError(
+            f"batches of {batch} photos{whose}, and BatchNorm needs {2 * recipe.accumulate} (with "
+            f"accumulate={recipe.accumulate}): more photos, or a larger --batch-size"
+        )
     if ranks.world == 1:
         return
-    plan = Plan(photos, recipe.batch_size, 0)
-    share = photos // plan.steps // 2 // ranks.world * 2
-    if share < 2 * recipe.accumulate:
-        raise UserError(
-            f"batches of {photos // plan.steps} photos leave {share} for some of {ranks.world} "
-            f"processes, and {2 * recipe.accumulate} are needed: give a larger --batch-size, or "
-            "fewer processes"
-        )
     norms = "of all its photos" if recipe.sync_bn else "of each share (--set sync_bn=true)"
     console.say(
         f"ranks    {ranks.world} processes, which share each batch of {recipe.batch_size} (about "
@@ -208,14 +209,21 @@ def _where(progress: Progress, recipe: Recipe) -> str:
 
 
 def _check_best(folder: RunFolder, trainer: Trainer, console: Console) -> None:
-    """Write the best weights anew, from the checkpoint, if their file is damaged or gone."""
-    if not trainer.progress.best_epoch:
+    """Write the best weights anew, from the checkpoint, if their file is damaged, gone or later.
+
+    A kill, or a damaged checkpoint, can leave weights of an epoch that the run now comes to in
+    another way, or never.
+    """
+    progress = trainer.progress
+    if not progress.best_epoch:
+        folder.best.unlink(missing_ok=True)
         return
     try:
-        model_file.load(folder.best)
+        if model_file.load(folder.best).metrics.get("epoch") == progress.best_epoch:
+            return
     except UserError as error:
         console.warn(f"{error}; written again from the checkpoint")
-        trainer.rewrite_best()
+    trainer.rewrite_best()
 
 
 def _extended(recipe: Recipe, epochs: int) -> Recipe:

@@ -110,6 +110,8 @@ def train(
         "path_column": path_column,
         "label_column": label_column,
     }
+    if isinstance(data, str | Path) and Path(data).exists():
+        data = Path(data).absolute()  # as a resume has it, from wherever
     with together(machine.of_rank(local_rank()).device) as ranks:
         console = Console(quiet, heard=ranks.leads)
         if out is not None and ranks.leads:
@@ -146,8 +148,9 @@ def train(
             checkpoint_every=str(checkpoint_every),
             versions=_versions(machine),
         )
-        path = str(_create_folder(out, dataset, spec).path) if ranks.leads else ""
-        folder = RunFolder(Path(ranks.text(path)))
+        made = _create_folder(out, dataset, spec) if ranks.leads else None
+        path = ranks.text(str(made.path) if made else "")
+        folder = made or RunFolder(Path(path))
         with _held(folder, ranks):
             try:
                 if ranks.leads:  # the configuration last: with it, the run can be resumed
@@ -223,14 +226,14 @@ def _compare(config: Config, machine: Machine, ranks: Ranks, console: Console) -
         console.warn(f"begun on {config.machine['device']}, here on {machine.device}")
     if config.processes != ranks.world:
         console.warn(
-            f"begun in {config.processes} processes, here in {ranks.world}: the same photos in the "
-            "same order, but other last bits"
+            f"processes when it began: {config.processes}, here: {ranks.world}; the same photos in "
+            "the same order, but other last bits"
         )
 
 
 def _is_restart(out: Path) -> bool:
     """Tell whether torchrun has started a job again that has a run in this folder."""
-    if not restarts() or not (out / "config.yaml").is_file():
+    if not restarts() or not torchrun_id() or not (out / "config.yaml").is_file():
         return False
     return bool(RunFolder(out).read_config().job == torchrun_id())
 

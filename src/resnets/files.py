@@ -41,8 +41,8 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def as_usual(path: Path) -> None:
-    """Let those read a file who may read the user's new files: a temporary one is private."""
-    path.chmod(0o666 & ~_umask())
+    """Let those read a file or folder who may read the user's new ones: temporary are private."""
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~_umask())
 
 
 def sync(path: Path) -> None:

@@ -284,6 +284,17 @@ def test_an_animation_gives_its_first_frame(kind: str) -> None:
 # Arrays
 
 
+def test_a_picture_that_pillow_has_opened() -> None:
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (90, 80, 3), np.uint8)
+    Image.fromarray(noise).save(file, "JPEG")
+    whole = decode(file.getvalue())
+    np.testing.assert_array_equal(decode(Image.open(file)), whole)
+    cut = Image.open(io.BytesIO(file.getvalue()[: file.tell() // 2]))
+    with pytest.raises(DecodeError):
+        decode(cut)
+
+
 def test_arrays_of_every_type() -> None:
     grey = np.array([[0, 128, 255]], np.uint8)
     np.testing.assert_array_equal(decode(grey, 1)[..., 0], grey)

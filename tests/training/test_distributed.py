@@ -136,7 +136,7 @@ def test_a_dead_process_is_noticed_and_the_run_goes_on(rank: int, tmp_path: Path
     children[rank].kill()
     began = time.monotonic()
     _, error = launcher.communicate(timeout=60)
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 20  # by the connection; the launcher would wait for longer
     assert launcher.returncode == 137
     assert f"process {rank} was ended by SIGKILL" in error
     assert "another process of the run has ended" in error
@@ -149,7 +149,7 @@ def test_a_dead_process_is_noticed_and_the_run_goes_on(rank: int, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_all_and_another_number_of_processes_goes_on(
     number: signal.Signals, tmp_path: Path
 ) -> None:
@@ -161,7 +161,7 @@ def test_a_signal_stops_all_and_another_number_of_processes_goes_on(
     assert output.count(f"stopped; continue with: resnets resume {out}") == 1
     done = resnets("resume", out, "--nproc", 1)
     assert done.returncode == 0, done.stderr
-    assert "begun in 2 processes, here in 1" in done.stderr
+    assert "processes when it began: 2, here: 1" in done.stderr
 
 
 @pytest.mark.slow
@@ -193,9 +193,15 @@ def test_a_killed_run_of_two_comes_to_the_same_bits(tmp_path: Path) -> None:
     "options", [["--precision", "bf16"], ["--compile"]], ids=["bf16", "compile"]
 )
 def test_two_processes_in_other_ways(options: list[str], tmp_path: Path) -> None:
-    more = ("--epochs", 1, "--nproc", 2, "--set", "sync_bn=true", "--set", "accumulate=3")
-    done = resnets(*TRAIN, *more, *options, "--batch-size", 31, "--out", tmp_path / "run")
-    assert done.returncode == 0, done.stderr
+    runs = tmp_path / "two", tmp_path / "one"
+    for run, processes in zip(runs, (2, 1), strict=True):
+        more = ("--nproc", processes, "--set", "sync_bn=true", "--set", "accumulate=3")
+        done = resnets(*GENTLE, *more, *options, "--batch-size", 31, "--out", run)
+        assert done.returncode == 0, done.stderr
+    assert progress(runs[0])["samples"] == progress(runs[1])["samples"]
+    two, one = (float(rows(run)[0]["train_loss"]) for run in runs)
+    # Parts of a share are not the parts of the whole batch, so their norms differ a little.
+    assert two == pytest.approx(one, rel=3e-3)
 
 
 @pytest.mark.slow

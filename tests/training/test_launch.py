@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from resnets.errors import UserError
 from resnets.training import launch, processes
 from resnets.training.launch import mind
+from resnets.training.machine import Machine
 
 SLEEP = "import time; time.sleep(60)"
 
@@ -80,4 +81,18 @@ def test_what_the_environment_says() -> None:
     assert (*found, processes.local_count(torchrun)) == (3, 1, 2)
     assert (processes.rank({}), processes.local_rank({}), processes.local_count({})) == (0, 0, 1)
     assert processes.restarts({"TORCHELASTIC_RESTART_COUNT": "1"}) == 1
-    assert processes.count_cores() <= (os.cpu_count() or 1)
+    assert processes.torchrun_id({"TORCHELASTIC_RUN_ID": "a"}) == "a"
+    assert processes.torchrun_id({"TORCHELASTIC_RUN_ID": "none"}) == ""  # torchrun's default
+
+
+def test_more_processes_than_cores_are_refused() -> None:
+    with pytest.raises(UserError, match=f"there are {processes.count_cores()} cores"):
+        launch.launch(["train", "x"], processes.count_cores() + 1)
+
+
+def test_a_device_with_a_number_is_not_for_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(UserError, match="--device cuda:1"):
+        Machine("cuda:1", "fp32").of_rank(1)
+    assert Machine("cuda", "fp32").of_rank(1).device == "cuda:1"

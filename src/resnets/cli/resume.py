@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from resnets.cli.options import Device, Processes, Workers, spread
+from resnets.cli.options import spread
 
 
 def command(
@@ -16,9 +16,11 @@ def command(
     epochs: Annotated[
         int | None, Option(min=1, help="Go on to more epochs than the run was to have.")
     ] = None,
-    device: Device = None,
-    workers: Workers = None,
-    nproc: Processes = None,
+    device: Annotated[str | None, Option(help="Another than it began with.")] = None,
+    workers: Annotated[
+        int | None, Option(min=0, help="Other threads that decode photos than it began with.")
+    ] = None,
+    nproc: Annotated[int | None, Option(min=1, help="Other processes than it began with.")] = None,
     quiet: Annotated[bool, Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Continue an interrupted run, with the choices it began with."""

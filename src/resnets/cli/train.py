@@ -61,7 +61,8 @@ def command(
     workers: Workers = None,
     nproc: Processes = None,
     checkpoint_every: Annotated[
-        str, Option(help="Between checkpoints within an epoch: 90s, 5m, 1h, 200steps.")
+        str,
+        Option(help="Between checkpoints within an epoch: 90 or 90s, 5m, 1.5h, 200steps; 0: none."),
     ] = CHECKPOINT_EVERY,
     on_nan: Annotated[
         str | None, Option(help="stop, or skip a step whose loss or gradient is not finite.")

@@ -113,11 +113,9 @@ def decode(
         raise ValueError(f"channels is {channels}; it is 1 or 3")
     if isinstance(source, np.ndarray):
         image = _flatten(_from_array(source), channels, background)
-    elif isinstance(source, Image.Image):
-        image = _from_picture(source, channels, background)
     else:
         content = _read(source) if isinstance(source, Path) else source
-        image = _from_bytes(content, channels, background)
+        image = _from_file(content, channels, background)
     pixels = np.array(image)
     return pixels.reshape(*pixels.shape[:2], channels)
 
@@ -220,13 +218,22 @@ def _check_bytes(size: int) -> None:
         raise DecodeError(f"{size:,} bytes (limit {MAX_BYTES:,})")
 
 
-def _from_bytes(content: bytes, channels: int, background: tuple[int, int, int]) -> Image.Image:
-    if not content:
-        raise DecodeError("empty file")
-    _check_bytes(len(content))
+def _from_file(
+    source: bytes | Image.Image, channels: int, background: tuple[int, int, int]
+) -> Image.Image:
+    """Decode the bytes of a file, or a picture that Pillow has opened and may not have read."""
+    content = source if isinstance(source, bytes) else b""
+    if isinstance(source, bytes):
+        if not content:
+            raise DecodeError("empty file")
+        _check_bytes(len(content))
     try:
         with pillow_warnings_ignored():
-            image: Image.Image = Image.open(io.BytesIO(content), formats=FORMATS)
+            image = (
+                source
+                if isinstance(source, Image.Image)
+                else Image.open(io.BytesIO(content), formats=FORMATS)
+            )
             return _from_picture(image, channels, background)
     except DecodeError:
         raise

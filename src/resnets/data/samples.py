@@ -145,9 +145,13 @@ class Samples:
 
     def fingerprint(self) -> str:
         """Return 16 hex digits of SHA-256 over ids, labels and contents, whatever their order."""
-        lines = (f"{n}\0{self.labels[i]}\0{self.reader.token(i)}" for i, n in enumerate(self.ids))
-        text = "\n".join(sorted(lines))
-        return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
+        digests = np.empty(len(self), "S16")
+        for i, name in enumerate(self.ids):
+            line = f"{name}\0{self.labels[i]}\0{self.reader.token(i)}"
+            encoded = line.encode("utf-8", "backslashreplace")
+            digests[i] = hashlib.blake2b(encoded, digest_size=8).hexdigest()
+        digests.sort()
+        return hashlib.sha256(digests.tobytes()).hexdigest()[:16]
 
     def keys(self) -> NDArray[np.uint32]:
         """Return a short digest of each sample's content, by which it is known again.

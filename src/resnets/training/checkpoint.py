@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from resnets.errors import UserError
-from resnets.files import sync
+from resnets.files import as_usual, sync
 
 KEEP = 2
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
@@ -45,7 +45,9 @@ def save(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) 
             digests = {name: _sha256(draft / name) for name in (TENSORS, STATE)}
             (draft / MANIFEST).write_text(json.dumps(digests), encoding="utf-8")
             for name in (TENSORS, STATE, MANIFEST):
+                as_usual(draft / name)
                 sync(draft / name)
+            as_usual(draft)
             sync(draft)
             draft.rename(target)
             sync(folder)
@@ -91,7 +93,7 @@ def load_newest(
             state = json.loads((path / STATE).read_text(encoding="utf-8"))
             tensors = load_file(path / TENSORS)
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-            warn(f"checkpoint {path} is damaged ({error}); trying the one before it")
+            warn(f"checkpoint {path} is damaged ({error})")
             damaged.append(path)
             continue
         for bad in damaged:
@@ -99,7 +101,10 @@ def load_newest(
                 bad.rename(bad.with_suffix(".damaged"))
         return tensors, state
     if found:
-        raise UserError(f"{folder}: every checkpoint is damaged; the run cannot be resumed")
+        raise UserError(
+            f"{folder}: every checkpoint is damaged, and the run cannot be resumed; its best "
+            f"weights are in {folder.parent / 'best.safetensors'}, if there have been any"
+        )
     return None
 
 

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
+from itertools import count
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +30,9 @@ STEP_LIMIT = timedelta(minutes=10)
 connection; this is for one that hangs, and must be longer than writing a checkpoint takes."""
 PATIENCE = timedelta(days=1)
 """How long it waits where one works for all, as in decoding."""
+
+GROUPS = count()
+"""Numbers for the groups that this process has been in, one after the other."""
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
 
@@ -129,9 +133,10 @@ class Team:
         backend = "nccl" if self.device.type == "cuda" else "gloo"
         found = dist.rendezvous("env://", timeout=STEP_LIMIT)  # type: ignore[attr-defined]
         store, rank, world = next(found)
-        # torchrun may give a job that it starts again the store of before, with the addresses of
-        # processes that are gone.
-        store = dist.PrefixStore(f"attempt {restarts()}", store)  # type: ignore[attr-defined]
+        # The store may be that of before, with the addresses of a group that is gone: torchrun has
+        # started the job again, or this process trains for the second time.
+        prefix = f"attempt {restarts()}, group {next(GROUPS)}"
+        store = dist.PrefixStore(prefix, store)  # type: ignore[attr-defined]
         dist.init_process_group(
             backend, store=store, rank=rank, world_size=world, timeout=STEP_LIMIT
         )

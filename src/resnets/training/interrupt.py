@@ -26,9 +26,19 @@ class Interrupt:
         self.requested = True
 
 
+def heeded() -> list[signal.Signals]:
+    """Return what asks a run to stop: Ctrl-C, those who stop a service, a terminal that is closed
+    (unless that is ignored, as ``nohup`` has it)."""
+    found = [signal.SIGINT, signal.SIGTERM]
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hangup and signal.getsignal(hangup) is not signal.SIG_IGN:
+        found.append(hangup)
+    return found
+
+
 @contextmanager
 def graceful(announce: Callable[[str], None]) -> Iterator[Interrupt]:
-    """Turn SIGINT and SIGTERM into a request; a second SIGINT stops at once.
+    """Turn the `heeded` signals into a request; a second SIGINT stops at once.
 
     SIGTERM asks however often it comes: those who stop a service send it to all its processes.
     Signals can only be handled in the main thread; elsewhere nothing is installed.
@@ -49,8 +59,7 @@ def graceful(announce: Callable[[str], None]) -> Iterator[Interrupt]:
             interrupt.requested, asked_at = True, time.monotonic()
             announce("stopping after this step; Ctrl-C once more to stop at once")
 
-    signals = (signal.SIGINT, signal.SIGTERM)
-    previous = {number: signal.signal(number, handle) for number in signals}
+    previous = {number: signal.signal(number, handle) for number in heeded()}
     try:
         yield interrupt
     finally:

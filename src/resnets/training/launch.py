@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Protocol
 
 from resnets.errors import UserError
-from resnets.training.interrupt import ONE_PRESS
+from resnets.training.interrupt import ONE_PRESS, heeded
 from resnets.training.processes import PARENT, count_cores
 
 GRACE = 30.0
@@ -45,10 +45,12 @@ def launch(arguments: Sequence[str], processes: int) -> int:
       The exit status: that of the first that failed, or 0.
 
     Raises:
-      UserError: on Windows, where signals cannot be passed on.
+      UserError: on Windows, where signals cannot be passed on; or more processes than cores.
     """
     if sys.platform == "win32":
         raise UserError("--nproc needs Linux or macOS")
+    if processes > count_cores():
+        raise UserError(f"--nproc {processes}: there are {count_cores()} cores")
     shared = {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),
@@ -107,7 +109,7 @@ def watch_parent(stop: Callable[[], None]) -> None:
 
 @contextmanager
 def _passing_on(children: Sequence[Child]) -> Iterator[None]:
-    """Pass SIGINT and SIGTERM on; a terminal's Ctrl-C reaches the children by itself as well."""
+    """Pass on what asks to stop; a terminal's Ctrl-C reaches the children by itself as well."""
     pressed_at = float("inf")
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -119,8 +121,7 @@ def _passing_on(children: Sequence[Child]) -> Iterator[None]:
             if child.poll() is None:
                 child.kill() if insists else child.send_signal(number)
 
-    signals = (signal.SIGINT, signal.SIGTERM)
-    previous = {number: signal.signal(number, handle) for number in signals}
+    previous = {number: signal.signal(number, handle) for number in heeded()}
     try:
         yield
     finally:

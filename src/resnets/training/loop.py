@@ -136,7 +136,7 @@ class Trainer:
 
     def _note(self, outcome: Outcome) -> None:
         progress = self.progress
-        if not outcome.count:  # not one photo of a share decodes
+        if not outcome.count:  # too few of its photos decode
             return
         if not outcome.problem:
             progress.took(outcome.loss, outcome.count, outcome.mark)
@@ -202,7 +202,7 @@ class Trainer:
         return Diverged(
             f"{problem} in epoch {progress.epoch + 1}, step {progress.step + 1}; "
             f"{kept if progress.best_epoch else 'no epoch was finished'}; "
-            f"try --set lr={self.recipe.lr / 10:g} or --set clip_norm=1"
+            f"train anew with --set lr={self.recipe.lr / 10:g} or --set clip_norm=1"
         )
 
     def _check_weights(self) -> None:

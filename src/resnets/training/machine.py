@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from resnets.errors import UserError
-from resnets.training.processes import count_cores
+from resnets.training.processes import count_cores, launched, local_rank
 
 Net = TypeVar("Net", bound=nn.Module)
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -45,7 +45,7 @@ class Machine:
         if precision not in PRECISIONS:
             raise UserError(f"--precision {precision}: one of {', '.join(PRECISIONS)}")
         device = device or _best_device()
-        _check_device(device)
+        _check_device(_of_rank(device, local_rank()))
         if precision == "auto":
             precision = "bf16" if _has_fast_bf16(device) else "fp32"
         return cls(device, precision, compile)
@@ -61,9 +61,12 @@ class Machine:
             torch.use_deterministic_algorithms(True, warn_only=True)
 
     def of_rank(self, local: int) -> Self:
-        """Return the machine of one of several processes: each has a GPU of its own."""
-        device = f"cuda:{local}" if self.device == "cuda" else self.device
-        return replace(self, device=device)
+        """Return the machine of one of several processes: each has a GPU of its own.
+
+        Raises:
+          UserError: the device has a number, which all of them would take.
+        """
+        return replace(self, device=_of_rank(self.device, local))
 
     def autocast(self) -> AbstractContextManager[Any]:
         kind = torch.device(self.device).type
@@ -108,6 +111,14 @@ def _best_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _of_rank(device: str, local: int) -> str:
+    if launched() and device.startswith("cuda:"):
+        raise UserError(
+            f"--device {device}: several processes have a GPU each; write --device cuda"
+        )
+    return f"cuda:{local}" if device == "cuda" else device
 
 
 def _check_device(device: str) -> None:

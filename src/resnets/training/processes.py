@@ -32,8 +32,10 @@ def local_count(environment: Mapping[str, str] = os.environ) -> int:
 
 
 def torchrun_id(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the name of torchrun's job, the same after a restart; nothing without torchrun."""
-    return environment.get("TORCHELASTIC_RUN_ID", "")
+    """Return the name of torchrun's job, the same after a restart; nothing without torchrun, or
+    where it has given the job no name of its own (neither ``--standalone`` nor ``--rdzv-id``)."""
+    name = environment.get("TORCHELASTIC_RUN_ID", "")
+    return "" if name == "none" else name
 
 
 def restarts(environment: Mapping[str, str] = os.environ) -> int:

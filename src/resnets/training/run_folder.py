@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
@@ -75,19 +75,21 @@ class Config:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths and files of a run below `path`."""
+    """Paths and files of a run below `path`; `made` tells whether the folder is new."""
 
     path: Path
+    made: bool = False
 
     @classmethod
     def create(cls, path: Path) -> Self:
         """Make a new, empty run folder. Raises UserError if it exists and is not empty."""
         cls.check_free(path)
+        made = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot create the run folder {path}: {error.strerror}") from None
-        return cls(path)
+        return cls(path, made)
 
     @staticmethod
     def check_free(path: Path) -> None:
@@ -108,7 +110,7 @@ class RunFolder:
             try:
                 path = parent / f"{name}-{number}"
                 path.mkdir(parents=True)
-                return cls(path)
+                return cls(path, made=True)
             except FileExistsError:
                 number += 1
             except OSError as error:
@@ -191,7 +193,8 @@ class RunFolder:
                 (self.path / name).unlink(missing_ok=True)
             if self.checkpoints.exists():
                 self.checkpoints.rmdir()
-            self.path.rmdir()
+            if self.made:
+                self.path.rmdir()
 
     def write_history(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Write ``history.csv``, one row an epoch."""
@@ -201,11 +204,11 @@ class RunFolder:
     def write_splits(self, splits: Mapping[str, Sequence[str]]) -> None:
         """Write ``splits.csv``: which sample was in which split."""
         with atomic(self.path / "splits.csv") as temporary:
-            rows = [[sample, split] for split, samples in splits.items() for sample in samples]
+            rows = ((sample, split) for split, samples in splits.items() for sample in samples)
             self._write_csv(temporary, ["path", "split"], rows)
 
     @staticmethod
-    def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(header)
@@ -214,8 +217,10 @@ class RunFolder:
 
 def _has_files(folder: Path) -> bool:
     """Tell whether there is more than what a kill before the first file of a run leaves."""
-    names = (path.name for path in folder.iterdir())
-    return any(name not in (LOCK, "splits.csv") and not _is_half(name) for name in names)
+    names = {path.name for path in folder.iterdir()}
+    if LOCK in names:  # which a run makes first: else a table of splits is the user's
+        names -= {LOCK, "splits.csv"}
+    return not all(map(_is_half, names))
 
 
 def _is_half(name: str) -> bool:

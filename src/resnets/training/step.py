@@ -91,9 +91,10 @@ class Stepper:
         Where the loss or the gradient is not finite, the weights stay as they are; and so do BN's
         statistics if such steps are to be skipped.
         """
-        own = [len(samples), mark_samples(samples), int(not len(samples))]
-        count, mark, empty = self.ranks.sum(torch.tensor(own)).tolist()
-        if empty:  # a pass over no photo at all would leave the others waiting
+        few = len(samples) < 2 * self.recipe.accumulate
+        own = [len(samples), mark_samples(samples), int(few)]
+        count, mark, short = self.ranks.sum(torch.tensor(own)).tolist()
+        if short:  # so many do not decode that BatchNorm has less than two in a part
             return Outcome(0.0, 0, 0, stop=bool(self.ranks.sum(torch.tensor([int(stop())]))))
         images, targets = self._inputs(samples, photos, labels, epoch, step)
         before = self._statistics()

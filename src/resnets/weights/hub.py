@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -95,16 +94,13 @@ def _timm(name: str, say: Say) -> Fetched:
 def _reachable() -> bool:
     """Tell whether the hub answers: its own library would go on asking for half a minute."""
     from huggingface_hub import constants
+    from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 
     if constants.HF_HUB_OFFLINE:
         return False
     try:
-        urllib.request.urlopen(
-            urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=10
-        )
-    except urllib.error.HTTPError:
-        return True  # whatever it says, it is there
-    except OSError:
+        get_session().head(constants.ENDPOINT, timeout=10)  # whatever it says, it is there
+    except Exception:  # httpx's or requests', as the version of the library has it
         return False
     return True
 
