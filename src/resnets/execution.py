@@ -215,8 +215,7 @@ def _check_best(folder: RunFolder, trainer: Trainer, console: Console) -> None:
     another way, or never.
     """
     progress = trainer.progress
-    if not progress.best_epoch:
-        folder.best.unlink(missing_ok=True)
+    if not progress.best_epoch:  # the first epoch that is done writes it in any case
         return
     try:
         if model_file.load(folder.best).metrics.get("epoch") == progress.best_epoch:
