@@ -18,6 +18,7 @@ HEAD = 4096
 MANY = 10_000
 """Files from which what was read is kept; fewer are read again each time."""
 UNREADABLE = -1
+KEY = ("name", "size", "changed")
 ROW = np.dtype([("name", "<u8"), ("size", "<i8"), ("changed", "<i8"), ("head", "<u8")])
 
 
@@ -38,40 +39,40 @@ class Tokens:
 
     def __init__(self, root: Path, paths: tuple[str, ...]) -> None:
         self._root, self._paths = root, paths
-        self._rows = np.zeros(0, ROW)
-        self._kept = np.zeros(0, ROW)
-        self._left = len(paths)
+        self._rows: NDArray[np.void] | None = None
 
     def __getitem__(self, i: int) -> str:
         """Return the token of file `i`, or an empty string for what cannot be read."""
-        if not len(self._rows):
-            self._rows = np.zeros(len(self._paths), ROW)
-            self._kept = self._load()
-        row = self._rows[i]
-        if not row["name"]:
-            name = _number(os.fsencode(self._paths[i])) or 1
-            path = self._root / self._paths[i]
-            try:
-                info = path.stat()
-                at = int(np.searchsorted(self._kept["name"], np.uint64(name)))
-                known = self._kept[at] if at < len(self._kept) else None
-                if known is not None and known.tolist()[:3] == (
-                    *(name, info.st_size, info.st_mtime_ns),
-                ):
-                    head = int(known["head"])
-                else:
-                    check_file(path)
-                    with path.open("rb") as file:
-                        head = _number(file.read(HEAD))
-                found = (name, info.st_size, info.st_mtime_ns, head)
-            except (OSError, ValueError, DecodeError):  # decoding will say what is wrong with it
-                found = (name, UNREADABLE, 0, 0)
-            self._rows[i] = found
-            self._left -= 1
-            if not self._left:
-                self._keep()
-        size, head = int(self._rows[i]["size"]), int(self._rows[i]["head"])
+        if self._rows is None:  # who wants one of them wants all
+            self._rows = self._read()
+        _, size, _, head = self._rows[i].item()
         return "" if size == UNREADABLE else _token(size, head)
+
+    def _read(self) -> NDArray[np.void]:
+        rows, kept = np.zeros(len(self._paths), ROW), self._load()
+        root = os.fspath(self._root)
+        for i, path in enumerate(self._paths):
+            try:
+                info = os.stat(os.path.join(root, path))
+                size, changed = info.st_size, info.st_mtime_ns
+            except (OSError, ValueError):  # decoding will say what is wrong with it
+                size, changed = UNREADABLE, 0
+            rows[i] = (_number(os.fsencode(path)), size, changed, 0)
+        known = np.zeros(len(rows), bool)
+        if len(kept):
+            at = np.searchsorted(kept["name"], rows["name"]).clip(max=len(kept) - 1)
+            known = (kept[list(KEY)][at] == rows[list(KEY)]) & (rows["size"] != UNREADABLE)
+            rows["head"][known] = kept["head"][at[known]]
+        for i in np.flatnonzero(~known & (rows["size"] != UNREADABLE)).tolist():
+            file_path = self._root / self._paths[i]
+            try:
+                check_file(file_path)
+                with file_path.open("rb") as file:
+                    rows["head"][i] = _number(file.read(HEAD))
+            except (OSError, ValueError, DecodeError):
+                rows["size"][i] = UNREADABLE
+        self._keep(rows)
+        return rows
 
     @property
     def _file(self) -> Path:
@@ -86,14 +87,14 @@ class Tokens:
                     return np.asarray(found)
         return np.zeros(0, ROW)
 
-    def _keep(self) -> None:
+    def _keep(self, rows: NDArray[np.void]) -> None:
         if len(self._paths) < MANY:
             return
         with suppress(OSError, UserError):  # it saves time, and nothing depends on it
             self._file.parent.mkdir(parents=True, exist_ok=True)
             with atomic(self._file) as temporary, temporary.open("wb") as file:
-                rows = self._rows[self._rows["size"] != UNREADABLE]
-                np.save(file, np.sort(rows, order="name"), allow_pickle=False)
+                good = rows[rows["size"] != UNREADABLE]
+                np.save(file, np.sort(good, order="name"), allow_pickle=False)
 
 
 def _number(data: bytes) -> int:
