@@ -13,7 +13,6 @@ import typer
 from resnets.errors import UserError
 from resnets.training.processes import launched
 
-CHECKPOINT_EVERY = "10m"
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the best if not given.")]
 Workers = Annotated[
     int | None, typer.Option(min=0, help="Threads that decode photos; one a core if not given.")

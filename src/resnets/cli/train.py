@@ -9,7 +9,6 @@ import typer
 from typer import Option
 
 from resnets.cli.options import (
-    CHECKPOINT_EVERY,
     Device,
     LabelColumn,
     PathColumn,
@@ -63,7 +62,7 @@ def command(
     checkpoint_every: Annotated[
         str,
         Option(help="Between checkpoints within an epoch: 90 or 90s, 5m, 1.5h, 200steps; 0: none."),
-    ] = CHECKPOINT_EVERY,
+    ] = "10m",
     on_nan: Annotated[
         str | None, Option(help="stop, or skip a step whose loss or gradient is not finite.")
     ] = None,

@@ -79,7 +79,9 @@ class Trainer:
         self.plan = Plan(len(train.samples), recipe.batch_size, seed)
         self.stepper = Stepper(net, task, recipe, train.preprocess, self.plan, machine, self.ranks)
         self.progress = Progress()
-        self.saver = (Saver if self.ranks.leads else Silent)(checkpoints, keeper, every)
+        self.saver: Saver | Silent = (
+            Saver(checkpoints, keeper, every) if self.ranks.leads else Silent()
+        )
         self.observer, self.interrupt = observer, interrupt
 
     @property
