@@ -28,14 +28,14 @@ settings.load_profile("resnets")
 
 
 @st.composite
-def _stems(draw: st.DrawFn, unit: int, most: int) -> Stem:
+def _stems(draw: st.DrawFn, unit: int, most: int, pools: tuple[str, ...] = POOLS) -> Stem:
     """Stems of a width of at most `most`, a multiple of `unit`."""
     channels = st.integers(1, max(1, most // unit)).map(lambda n: n * unit)
     return Stem(
         width=draw(channels),
         kernel=draw(st.sampled_from([1, 3, 5, 7])),
         stride=draw(st.integers(1, 2)),
-        pool=draw(st.sampled_from(POOLS)),
+        pool=draw(st.sampled_from(pools)),
         hidden=tuple(draw(st.lists(channels, max_size=2))),
         norm=draw(st.booleans()),
         act=draw(st.booleans()),
@@ -50,6 +50,8 @@ def _specs(draw: st.DrawFn) -> ResNetSpec:
     }
     if values["order"] == "pre" and values["shortcut"] == "none":
         values["order"] = "post"
+    if values["block"] == "single":
+        values["order"] = "inner"
     unit = 32 if values["norm"] == "group" else 1
     expansion = 1
     if values["block"] == "bottleneck":
@@ -67,7 +69,8 @@ def _specs(draw: st.DrawFn) -> ResNetSpec:
         widths = tuple(sorted(widths))
         most = min(most, widths[0] * expansion)
     in_channels = st.integers(1, 5)
-    stem = draw(st.none() | _stems(unit, most))
+    first = tuple(pool for pool in POOLS if pool != "early-max2")
+    stem = draw(st.none() | _stems(unit, most, first))
     if stem is None:  # the first norm may stand over the photo itself
         in_channels = st.just(unit) if unit > 1 else st.integers(1, most)
     entries: tuple[Stem | None, ...] = ()

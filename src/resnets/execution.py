@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from resnets.console import Console
 from resnets.data.cache import ImageCache
@@ -22,7 +23,7 @@ from resnets.errors import Interrupted, UserError
 from resnets.evaluate import Evaluation
 from resnets.evaluation import record_seen, report_result, score, write_predictions
 from resnets.nn import ResNet
-from resnets.nn.surgery import zero_init_residual
+from resnets.nn.surgery import pass_through, whiten_stem, zero_init_residual
 from resnets.predict import Predictor
 from resnets.spec import ResNetSpec
 from resnets.tasks.classify import Classify
@@ -42,6 +43,9 @@ from resnets.weights import model_file
 from resnets.weights.adapt import HEAD
 from resnets.weights.convert import open_model
 from resnets.weights.model_file import Model
+
+SAMPLE = 2000
+"""Training photos that whitening looks at."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,15 @@ def execute(
     with graceful(console.say) as interrupt, display:
         watch_parent(interrupt.ask)
         trainer = Trainer(
-            _network(spec, recipe, config.seed, None if state else start, dataset.classes, console),
+            _network(
+                spec,
+                recipe,
+                config.seed,
+                None if state else start,
+                dataset.classes,
+                caches["train"],
+                console,
+            ),
             task,
             recipe,
             caches["train"],
@@ -257,6 +269,7 @@ def _network(
     seed: int,
     start: Model | None,
     classes: tuple[str, ...],
+    photos: ImageCache,
     console: Console,
 ) -> ResNet:
     with torch.random.fork_rng(devices=[]):
@@ -264,6 +277,13 @@ def _network(
         net = ResNet(spec)
     if recipe.zero_init:
         zero_init_residual(net)
+    if recipe.passing:
+        pass_through(net)
+    if recipe.whiten and start is None:
+        whiten_stem(net, _sample(photos))
+    for norm in net.modules():
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm):
+            norm.momentum = recipe.bn_momentum
     if start is not None:
         # A classifier fits only the very classes, in the very order, that it was trained for.
         same = start.classes == classes
@@ -271,6 +291,14 @@ def _network(
         net.load_state_dict(kept, strict=same)
         console.say(f"weights  of {start.spec.name}" + ("" if same else "; new classifier"))
     return net
+
+
+def _sample(photos: ImageCache) -> Tensor:
+    """Return some training photos, ``N C H W``, normalised: evenly dealt, the same in any run."""
+    positions = np.linspace(0, len(photos.samples) - 1, SAMPLE).astype(np.int64)
+    _, pixels = photos.get(np.unique(positions))
+    preprocess = photos.preprocess
+    return preprocess.normalize(preprocess.center(torch.from_numpy(pixels)))
 
 
 def _finish(

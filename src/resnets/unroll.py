@@ -43,11 +43,11 @@ SHORTCUTS: dict[str, tuple[str | None, ...]] = {
     "none": (None, None, None),
 }
 STRIDE_IN = {  # which convolution of a block, from 0, has the stride
-    "3x3": {"basic": 0, "bottleneck": 1},
-    "1x1": {"basic": 0, "bottleneck": 0},
-    "last": {"basic": 1, "bottleneck": 2},
+    "3x3": {"single": 0, "basic": 0, "bottleneck": 1},
+    "1x1": {"single": 0, "basic": 0, "bottleneck": 0},
+    "last": {"single": 0, "basic": 1, "bottleneck": 2},
 }
-EXPANSION = {"basic": 1, "bottleneck": 4}
+EXPANSION = {"single": 1, "basic": 1, "bottleneck": 4}
 WINDOW = {"avg": 2, "blur": 3}
 
 
@@ -107,11 +107,11 @@ def _stem(spec: ResNetSpec, stem: Stem | None, channels: int) -> Chain:
         channels, stride = width, 1
     last = f"conv1.{len(chain)}" if stem.hidden else "conv1"
     chain[last] = _conv(spec, channels, stem.width, stem.kernel, stride, normed=stem.norm)
-    chain |= _norm_act(spec, "n" * stem.norm + "a" * stem.act, stem.width, 1)
+    then = _norm_act(spec, "n" * stem.norm + "a" * stem.act, stem.width, 1)
     pool = _stem_pool(spec, stem.pool, stem.width)
-    if len(pool) == 1:
-        return chain | {"maxpool": pool[0]}
-    return chain | {f"maxpool.{i}": layer for i, layer in enumerate(pool)}
+    names = ["maxpool"] if len(pool) == 1 else [f"maxpool.{i}" for i in range(len(pool))]
+    pooling = dict(zip(names, pool, strict=True))
+    return chain | (pooling | then if stem.pool == "early-max2" else then | pooling)
 
 
 def _stem_pool(spec: ResNetSpec, kind: str, width: int) -> list[Layer]:
@@ -125,6 +125,7 @@ def _stem_pool(spec: ResNetSpec, kind: str, width: int) -> list[Layer]:
         "max": [*smooth],
         "zero-max": [Pool("zero-max", width, 3, 2)],
         "max2": [Pool("max", width, 2, 2)],
+        "early-max2": [Pool("max", width, 2, 2)],
         "conv": [
             _conv(spec, width, width, 3, 2),
             Norm(width, spec.norm, spec.norm_eps),
@@ -176,6 +177,7 @@ def _block(
     shortcut = _shortcut(spec, inputs, outputs, stride)
     inner = width * spec.group_width // 64 * spec.groups
     convs = {  # inputs, outputs, kernel, groups
+        "single": [(inputs, width, 3, 1)],
         "basic": [(inputs, width, 3, 1), (width, width, 3, 1)],
         "bottleneck": [
             (inputs, inner, 1, 1),

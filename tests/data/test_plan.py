@@ -228,3 +228,20 @@ def test_mixing_is_drawn_once_for_a_batch() -> None:
     assert len(set(drawn)) == 30
     assert tuple(plan.mixing(1, 4, 3)) == drawn[14]
     assert drawn[0] != tuple(plan.augmentation(0, np.array([0]), 3)[0])
+
+
+def test_what_alternates_comes_in_one_of_any_two_epochs() -> None:
+    plan, samples = Plan(200, 10, 3), np.arange(200)
+    below = [plan.augmentation(epoch, samples, 3, alternate=True)[:, 0] < 0.5 for epoch in range(4)]
+    assert (below[0] != below[1]).all()
+    assert (below[0] == below[2]).all()
+    assert (below[1] == below[3]).all()
+    assert 70 < below[0].sum() < 130
+
+
+def test_only_the_first_number_alternates() -> None:
+    plan, samples = Plan(50, 10, 3), np.arange(50)
+    for epoch in (0, 1):
+        usual, first = (plan.augmentation(epoch, samples, 5, alternate=a) for a in (False, True))
+        assert (usual[:, 1:] == first[:, 1:]).all()
+        assert ((first >= 0) & (first < 1)).all()

@@ -336,6 +336,7 @@ def augment(**fields: Any) -> Augment:
             RandomErase(0.5, (1, 2, 3)),
         ),
         Preprocess(**settled | fields),
+        8,
     )
 
 
@@ -362,7 +363,7 @@ def test_an_augmented_photo_does_not_depend_on_its_batch(n: int, seed: int) -> N
 
 def test_augment_without_transforms_is_the_preprocessing_of_evaluation() -> None:
     preprocess = Preprocess(8, SIDE)
-    empty = Augment((), preprocess)
+    empty = Augment((), preprocess, 8)
     images = photos(3)
     assert empty.draws == 0
     expected = preprocess.normalize(preprocess.center(images))

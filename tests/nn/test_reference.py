@@ -103,6 +103,7 @@ class Reference:
             x = self.act(f"{name}{3 * number + 2}", self.norm(f"{name}{3 * number + 1}", x))
         last = f"conv1.{3 * len(stem.hidden)}" if stem.hidden else "conv1"
         x = self.conv(prefix + last, x, strides[-1])
+        x = maximum(x, 2, 2) if stem.pool == "early-max2" else x
         x = self.norm(f"{prefix}bn1", x) if stem.norm else x
         x = self.act(f"{prefix}act1", x) if stem.act else x
         if stem.pool == "conv":
@@ -120,9 +121,9 @@ class Reference:
 
     def block(self, name: str, x: Tensor, stage: int, first: bool, stride: int) -> Tensor:
         spec = self.spec
-        steps = {"basic": 2, "bottleneck": 3}[spec.block]
-        strided = {"3x3": steps - 1, "1x1": 1, "last": steps}[spec.stride_in]
-        outputs = spec.widths[stage] * {"basic": 1, "bottleneck": 4}[spec.block]
+        steps = {"single": 1, "basic": 2, "bottleneck": 3}[spec.block]
+        strided = {"3x3": max(1, steps - 1), "1x1": 1, "last": steps}[spec.stride_in]
+        outputs = spec.widths[stage] * {"single": 1, "basic": 1, "bottleneck": 4}[spec.block]
         pooled = spec.antialias != "none" and stride > 1
         before = 1 if spec.order in ("pre", "arcface") else 0  # norms before a convolution
         y = x

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from resnets.errors import UserError
 from resnets.nn import ResNet
@@ -14,7 +14,9 @@ from resnets.nn.surgery import (
     antialiased,
     features,
     inflate,
+    pass_through,
     set_output_stride,
+    whiten_stem,
     zero_init_residual,
 )
 from resnets.spec import ResNetSpec, Stem
@@ -214,3 +216,41 @@ def test_what_cannot_be_inflated(
     with pytest.raises(UserError, match=message):
         inflate(net, **options)  # type: ignore[arg-type]
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+# -- how a network begins -------------------------------------------------------------------------
+
+
+def patches(photos: Tensor) -> Tensor:
+    return torch.nn.functional.unfold(photos, 3, stride=3).transpose(1, 2).reshape(-1, 27)
+
+
+def test_a_whitened_stem_puts_out_uncorrelated_values_of_one_size() -> None:
+    net = ResNet(get_spec("resnet8_fast"))
+    smooth = torch.randn(64, 3, 32, 32).cumsum(2).cumsum(3) / 10  # neighbours are alike
+    whiten_stem(net, smooth)
+    filters = net.conv1.weight.detach().reshape(24, 27)
+    assert torch.equal(filters[:12], -filters[12:])
+    answers = patches(smooth) @ filters[:12].T
+    second = answers.T @ answers / len(answers)
+    assert torch.allclose(second, torch.eye(12), atol=0.02)
+    plain = patches(smooth).T @ patches(smooth) / len(answers)
+    assert (plain / plain.diag().mean() - torch.eye(27)).abs().max() > 0.5
+
+
+def test_a_stem_that_cannot_be_whitened_is_refused() -> None:
+    with pytest.raises(UserError, match="at most 54, and the first convolution of resnet18_small"):
+        whiten_stem(ResNet(get_spec("resnet18").with_small_stem()), torch.randn(8, 3, 32, 32))
+
+
+def test_kernels_begin_by_passing_their_input_on() -> None:
+    net = ResNet(get_spec("resnet8_fast"))
+    before = net.layer2.entry.conv1.weight.detach().clone()
+    pass_through(net)
+    kernel = net.layer2.entry.conv1
+    x = torch.randn(2, 64, 5, 5)
+    assert torch.allclose(kernel(x)[:, :64], x, atol=1e-6)
+    assert torch.equal(kernel.weight[64:], before[64:])
+    narrowing = torch.nn.Conv2d(8, 4, 3, padding=1, bias=False)
+    pass_through(torch.nn.Sequential(narrowing))
+    assert torch.allclose(narrowing(x[:, :8]), x[:, :4], atol=1e-6)

@@ -74,6 +74,30 @@ def test_cosine_rises_peaks_and_ends_at_nothing() -> None:
     assert 0 < rates[-1] < 1e-4
 
 
+def test_linear_falls_by_the_same_each_step() -> None:
+    recipe = Recipe("r", epochs=2, lr=1.0, warmup_epochs=0.0, schedule="linear")
+    rates = [learning_rate(recipe, step, 4) for step in range(8)]
+    assert rates == pytest.approx([1 - step / 8 for step in range(8)])
+
+
+def test_the_classifier_and_the_norms_have_rates_of_their_own() -> None:
+    net = ResNet(TINY)
+    groups = parameter_groups(net, Recipe("r", optimizer="muon", head_lr=3.0, norm_lr=0.5))
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    scales = {names[id(p)]: (g["scale"], g["orthogonal"]) for g in groups for p in g["params"]}
+    assert scales["fc.weight"] == (3.0, False)
+    assert scales["fc.bias"] == scales["bn1.weight"] == (0.5, False)
+    assert scales["conv1.weight"] == scales["layer1.0.conv2.weight"] == (1.0, True)
+
+
+def test_whitening_filters_do_not_learn() -> None:
+    net = ResNet(TINY)
+    for epoch in (0, 1):
+        set_learning(net, Recipe("r", whiten=True, head_epochs=1), epoch)
+        assert not net.conv1.weight.requires_grad
+    assert net.bn1.weight.requires_grad
+
+
 def test_steps_fall_at_the_milestones() -> None:
     recipe = get_recipe("he2015-cifar")
     steps = 352 * recipe.epochs
@@ -98,8 +122,8 @@ def test_the_average_is_of_weights_and_statistics() -> None:
     assert after["1.num_batches_tracked"] == before["1.num_batches_tracked"] + 1
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw"])
-def test_both_optimizers_lower_a_loss(name: str) -> None:
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
+def test_every_optimizer_lowers_a_loss(name: str) -> None:
     torch.manual_seed(0)
     net = ResNet(TINY)
     x, y = torch.randn(16, 3, 8, 8), torch.randn(16, 2)

@@ -4,8 +4,10 @@ import dataclasses
 import json
 
 import pytest
+import torch
 
 from resnets.data.preprocess import Preprocess
+from resnets.data.transforms import RandomFlip
 from resnets.errors import UserError
 from resnets.training.recipe import RECIPES, Recipe, choose, get_recipe, override
 
@@ -40,6 +42,30 @@ def test_the_choice_follows_the_number_and_the_size(photos: int, size: int, name
     assert choose(photos, size) == name
 
 
+@pytest.mark.parametrize("crop", ["pad", "resized", "none"])
+def test_photos_grow(crop: str) -> None:
+    recipe = Recipe("r", crop=crop, pad=2, grow=(0.5, 0.76, 1.0), alternate=True)
+    assert [recipe.phase(done) for done in (0, 0.33, 0.34, 0.66, 0.67, 0.999, 1)] == [
+        *(0, 0, 1, 1, 2, 2, 2)
+    ]
+    preprocess = Preprocess.for_photos(32, 36)
+    photos = torch.randint(0, 256, (5, 36, 36, 3), dtype=torch.uint8)
+    for part, side in zip(recipe.grow, (16, 24, 32), strict=True):
+        augment = recipe.augment(preprocess, part)
+        assert isinstance(augment.transforms[0], RandomFlip)  # whose number alternates
+        assert augment(photos, torch.rand(5, augment.draws)).shape == (5, 3, side, side)
+
+
+def test_a_small_crop_needs_no_border() -> None:
+    """At 24 of 32 pixels a crop moves by 4 either way within the photo."""
+    photos = torch.randint(1, 256, (40, 32, 32, 3), dtype=torch.uint8)
+    preprocess = Preprocess(32, 32, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    recipe = Recipe("r", pad=2)
+    whole, small = recipe.augment(preprocess), recipe.augment(preprocess, 0.75)
+    assert (whole(photos, torch.rand(40, whole.draws)) == 0).any()
+    assert not (small(photos, torch.rand(40, small.draws)) == 0).any()
+
+
 def test_override_reads_words_as_the_fields_kind() -> None:
     changed = override(
         Recipe("r"), {"lr": "0.3", "epochs": "7", "flip": "false", "milestones": "0.2,0.4"}
@@ -56,8 +82,9 @@ def test_override_reads_words_as_the_fields_kind() -> None:
         ({"name": "x"}, "no field 'name'"),
         ({"epochs": "ten"}, "epochs='ten' is not a whole number"),
         ({"flip": "maybe"}, "flip='maybe' is not true or false"),
+        ({"grow": "0.5,2"}, "0.5, 2.0. are not fractions"),
         ({"lr": -1}, "lr=-1.0 is not between"),
-        ({"optimizer": "lion"}, "optimizer='lion' is not one of: sgd, adamw"),
+        ({"optimizer": "lion"}, "optimizer='lion' is not one of: sgd, adamw, muon"),
         ({"mixup": 0.7, "cutmix": 0.7}, "together exceed 1"),
         ({"milestones": "0.5,nan"}, "not fractions"),
         ({"gamma": "nan"}, "gamma=nan is not between"),
@@ -81,7 +108,7 @@ def test_a_recipe_survives_its_json() -> None:
 
 def test_every_number_has_a_range_that_its_default_is_in() -> None:
     # `__post_init__` would have raised; here, that no new number goes unchecked.
-    unchecked = {"milestones"}  # checked one by one
+    unchecked = {"milestones", "grow"}  # checked one by one
     from resnets.training.recipe import RANGES
 
     numbers = {

@@ -27,6 +27,7 @@ class Stream(IntEnum):
     ORDER = 0
     AUGMENT = 1
     MIX = 2
+    STEADY = 3
 
 
 def philox(counter: tuple[UInt32, UInt32, UInt32, UInt32], key: tuple[int, int]) -> UInt32:
@@ -112,10 +113,18 @@ class Plan:
         return order(self.n, self.seed, epoch)[first:last].copy()
 
     def augmentation(
-        self, epoch: int, samples: NDArray[np.int64], count: int
+        self, epoch: int, samples: NDArray[np.int64], count: int, alternate: bool = False
     ) -> NDArray[np.float32]:
-        """Return `count` uniform numbers for each sample, shape ``N count``."""
-        return uniforms(self.seed, Stream.AUGMENT, epoch, samples, count)
+        """Return `count` uniform numbers for each sample, shape ``N count``.
+
+        With `alternate` the first number of a sample is one for good, moved on by a half in every
+        second epoch: what happens where it is below a half, does so in one of any two epochs.
+        """
+        u = uniforms(self.seed, Stream.AUGMENT, epoch, samples, count)
+        if alternate:
+            steady = uniforms(self.seed, Stream.STEADY, 0, samples, 1)[:, 0]
+            u[:, 0] = (steady + np.float32(epoch % 2 / 2)) % 1
+        return u
 
     def mixing(self, epoch: int, step: int, count: int) -> NDArray[np.float32]:
         """Return `count` uniform numbers for the batch as a whole."""

@@ -104,10 +104,11 @@ class Preprocess:
         image = decode(source, self.channels, self.background)
         return resize_crop(image, self.resize, self.interpolation, self.fit, self.size)
 
-    def center(self, images: Tensor) -> Tensor:
+    def center(self, images: Tensor, size: int | None = None) -> Tensor:
         """Cut the centred ``N size size C``; photos of that size already pass unchanged."""
-        start = margin(self.size, images.shape[1], self.fit)
-        return images[:, start : start + self.size, start : start + self.size]
+        size = size or self.size
+        start = margin(size, images.shape[1], self.fit)
+        return images[:, start : start + size, start : start + size]
 
     def normalize(self, images: Tensor) -> Tensor:
         """Turn pixels ``N H W C`` (uint8, or float in 0…255) into the network's ``N C H W``.

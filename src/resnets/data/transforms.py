@@ -149,10 +149,11 @@ class RandomErase:
 
 @dataclass(frozen=True)
 class Augment:
-    """The transforms of a recipe in order, then the normalisation."""
+    """The transforms of a recipe in order, then the centre of `size` and the normalisation."""
 
     transforms: Sequence[Transform]
     preprocess: Preprocess
+    size: int
 
     @property
     def draws(self) -> int:
@@ -164,7 +165,7 @@ class Augment:
         for transform in self.transforms:
             images = transform(images, u[:, taken : taken + transform.draws])
             taken += transform.draws
-        return self.preprocess.normalize(self.preprocess.center(images))
+        return self.preprocess.normalize(self.preprocess.center(images, self.size))
 
 
 def mix(

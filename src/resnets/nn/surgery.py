@@ -14,6 +14,8 @@ from resnets.nn.blocks import Block
 from resnets.nn.layers import PadShortcut
 from resnets.nn.resnet import ResNet
 
+WHITENING_FLOOR = 5e-4
+"""Added to the variances that whitening divides by: directions of almost no variance are noise."""
 STEPS = (nn.Conv2d, nn.BatchNorm2d, nn.GroupNorm, nn.ReLU, nn.PReLU)
 
 
@@ -29,6 +31,50 @@ def zero_init_residual(net: nn.Module) -> None:
             # Behind a γ of 0 a ReLU would pass no gradient, and the branch never wake up.
             if isinstance(steps[-1], nn.BatchNorm2d | nn.GroupNorm):
                 nn.init.zeros_(steps[-1].weight)
+
+
+def first_conv(net: nn.Module) -> nn.Conv2d:
+    """Return the convolution that reads the photo."""
+    return next(module for module in net.modules() if isinstance(module, nn.Conv2d))
+
+
+@torch.no_grad()
+def whiten_stem(net: ResNet, photos: Tensor) -> None:
+    """Let the first convolution decorrelate the pixels of `photos`, ``N C H W``, normalised.
+
+    Its filters become the principal directions of patches, scaled to variance 1, each with both
+    signs, so that an activation after them loses nothing. Page 2019, "How to train your ResNet 8:
+    Bag of tricks".
+
+    Raises:
+      UserError: the convolution has an odd number of filters, or more than there are directions.
+    """
+    conv = first_conv(net)
+    patch = conv.weight[0].numel()
+    if conv.out_channels % 2 or conv.out_channels > 2 * patch:
+        raise UserError(
+            f"whitening needs an even number of filters, at most {2 * patch}, and the first "
+            f"convolution of {net.spec.name} has {conv.out_channels}: --set whiten=false"
+        )
+    # Patches that do not overlap, and no border.
+    side = conv.kernel_size[0]
+    patches = torch.nn.functional.unfold(photos, side, stride=side)
+    rows = patches.transpose(1, 2).reshape(-1, patch).double()
+    variances, directions = torch.linalg.eigh(rows.T @ rows / len(rows))
+    scaled = (directions / (variances + WHITENING_FLOOR).sqrt()).T.flip(0)
+    filters = scaled[: conv.out_channels // 2].reshape(-1, *conv.weight.shape[1:])
+    conv.weight.copy_(torch.cat([filters, -filters]))
+
+
+@torch.no_grad()
+def pass_through(net: ResNet) -> None:
+    """Let every kernel of 3×3 and more begin by passing its input on, as far as its channels go.
+
+    The other filters keep their values. Zagoruyko & Komodakis 2017, "DiracNets", arXiv:1706.00388.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size[0] > 1 and module.groups == 1:
+            nn.init.dirac_(module.weight[: module.in_channels])
 
 
 # -- maps of features ---------------------------------------------------------------------------

@@ -4,42 +4,67 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from resnets.nn import ResNet
+from resnets.nn.surgery import first_conv
+from resnets.training.muon import Muon
 from resnets.training.recipe import Recipe
 
+Groups: TypeAlias = list[dict[str, Any]]
 
-def parameter_groups(net: ResNet, recipe: Recipe) -> list[dict[str, object]]:
+
+def parameter_groups(net: ResNet, recipe: Recipe) -> Groups:
     """Split the parameters: matrices and kernels decay, norms and biases only if the recipe says.
 
     He et al. 2018, "Bag of Tricks", arXiv:1812.01187, section 3.1. Where rates differ by depth,
-    each stage has groups of its own; a group's `scale` is its part of the rate.
+    each stage has groups of its own. A group's `scale` is its part of the rate.
     """
-    stages = net.parameter_stages()
     # A fused step wants momentum for all of a group or for none: what learns later is apart.
-    if recipe.layer_decay == 1 and not recipe.head_epochs:
-        stages = [[p for stage in stages for p in stage]]
-    groups: list[dict[str, object]] = []
-    for distance, parameters in enumerate(reversed(stages)):
-        scale = recipe.layer_decay**distance
-        decayed = [p for p in parameters if p.ndim > 1 or recipe.decay_norms]
-        others = [p for p in parameters if not (p.ndim > 1 or recipe.decay_norms)]
-        for params, decay in ((decayed, recipe.weight_decay), (others, 0.0)):
-            if params:
-                groups.append({"params": params, "weight_decay": decay, "scale": scale})
-    return groups
+    apart = recipe.layer_decay < 1 or recipe.head_epochs > 0
+    groups: dict[tuple[int, float, bool, bool], list[nn.Parameter]] = {}
+    for distance, parameters in enumerate(reversed(net.parameter_stages())):
+        for p in parameters:
+            matrix = p.ndim > 1
+            factor = (recipe.head_lr if distance == 0 else 1.0) if matrix else recipe.norm_lr
+            turned = p.ndim == 4 and recipe.optimizer == "muon"
+            key = (distance * apart, factor, matrix or recipe.decay_norms, turned)
+            groups.setdefault(key, []).append(p)
+    return [
+        {
+            "params": params,
+            "weight_decay": recipe.weight_decay if decays else 0.0,
+            "scale": factor * recipe.layer_decay**distance,
+            "orthogonal": turned,
+        }
+        for (distance, factor, decays, turned), params in groups.items()
+    ]
 
 
 def build_optimizer(net: ResNet, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the optimiser of a recipe, in torch's fused form: one pass over the weights a step."""
-    groups, momentum = parameter_groups(net, recipe), recipe.momentum
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr, betas=(momentum, 0.999), fused=True)
+    """Return the optimiser of a recipe; torch's own are fused: one pass over the weights a step."""
+    return OPTIMIZERS[recipe.optimizer](parameter_groups(net, recipe), recipe)
+
+
+def _sgd(groups: Groups, recipe: Recipe) -> torch.optim.Optimizer:
+    momentum = recipe.momentum
     nesterov = recipe.nesterov and momentum > 0
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=momentum, nesterov=nesterov, fused=True)
+
+
+def _adamw(groups: Groups, recipe: Recipe) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(recipe.momentum, 0.999), fused=True)
+
+
+OPTIMIZERS: dict[str, Callable[[Groups, Recipe], torch.optim.Optimizer]] = {
+    "sgd": _sgd,
+    "adamw": _adamw,
+    "muon": lambda groups, recipe: Muon(groups, recipe.lr, sgd_momentum=recipe.momentum),
+}
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
@@ -53,7 +78,14 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
         passed = sum(step >= round(milestone * total) for milestone in recipe.milestones)
         return float(recipe.lr * recipe.gamma**passed)
     progress = (step - warmup) / max(total - warmup, 1)
-    return recipe.lr * 0.5 * (1 + math.cos(math.pi * progress))
+    return recipe.lr * FALLS[recipe.schedule](progress)
+
+
+FALLS: dict[str, Callable[[float], float]] = {
+    "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * progress)),
+    "linear": lambda progress: 1 - progress,
+}
+"""The rate as a fraction of its peak, by the part of the run that is done."""
 
 
 def set_learning(net: ResNet, recipe: Recipe, epoch: int) -> None:
@@ -63,6 +95,8 @@ def set_learning(net: ResNet, recipe: Recipe, epoch: int) -> None:
     for parameters in trunk:
         for parameter in parameters:
             parameter.requires_grad_(not head_only)
+    if recipe.whiten:
+        first_conv(net).weight.requires_grad_(False)
     net.train()
     if head_only or recipe.bn == "fixed":
         for module in net.modules():

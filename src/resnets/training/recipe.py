@@ -23,6 +23,9 @@ from resnets.data.transforms import (
 )
 from resnets.errors import UserError, did_you_mean
 
+STEP = 4
+"""Sides of growing photos are multiples of so many pixels: other sides waste parts of a vector."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -31,10 +34,12 @@ class Recipe:
     Args:
       name: the recipe it is, or comes from.
       epochs, batch_size: passes over the training photos, and photos per optimiser step.
-      optimizer: ``sgd`` (with `momentum`, Nesterov's if `nesterov`) or ``adamw``.
+      optimizer: ``sgd`` (with `momentum`, Nesterov's if `nesterov`), ``adamw``, or ``muon``
+        (kernels by `resnets.training.muon.Muon`, all else by SGD with Nesterov's momentum).
       lr: peak learning rate, at this `batch_size`.
-      schedule: ``cosine`` (to zero) or ``step`` (× `gamma` at each of `milestones`, which are
-        fractions of the whole run), after `warmup_epochs` of linear rise.
+      head_lr, norm_lr: factors of the rate for the classifier, and for norms and biases.
+      schedule: ``cosine`` or ``linear`` (to zero) or ``step`` (× `gamma` at each of `milestones`,
+        which are fractions of the whole run), after `warmup_epochs` of linear rise.
       weight_decay: of the weights; of norms and biases too only if `decay_norms`.
       label_smoothing, mixup, cutmix: as their papers say; the latter two are chances per batch.
       class_weights: ``none``, or ``balanced`` (losses weighted by inverse class frequency).
@@ -43,6 +48,9 @@ class Recipe:
       accumulate: micro-batches per step (the batch is dealt out, statistics are per part).
       patience: epochs without a better validation score until training stops; 0 for never.
       zero_init: start each residual block as the identity.
+      whiten: the stem's filters decorrelate the pixels of the training photos, and stay so.
+      passing: kernels begin by passing their input on, as far as they have channels for it.
+      bn_momentum: weight of a batch in the norms' running statistics.
       head_epochs: epochs at the start in which only the classifier learns, and the rest of the
         network is as in evaluation.
       layer_decay: factor of the rate for every stage further from the classifier.
@@ -51,7 +59,11 @@ class Recipe:
       bn: ``train`` (norms use and collect each batch's statistics) or ``fixed`` (they use those
         that the weights came with; γ and β learn).
       crop: ``none``, ``pad`` (by `pad` pixels) or ``resized`` (at least `crop_scale` of the area).
+      grow: sides of the training photos as fractions of the full one, each for an equal part of
+        the run: with ``pad`` a smaller crop, with ``resized`` a coarser one.
       flip, rotate, jitter, erase: mirror; degrees; strength of colour changes; chance of erasing.
+      alternate: a photo is mirrored in every second epoch, not at random in each.
+      mirrored: the trained model answers with the mean over a photo and its mirror image.
 
     Raises:
       ValueError: a field is out of range; the message names it.
@@ -62,6 +74,8 @@ class Recipe:
     batch_size: int = 64
     optimizer: str = "sgd"
     lr: float = 0.1
+    head_lr: float = 1.0
+    norm_lr: float = 1.0
     momentum: float = 0.9
     nesterov: bool = True
     schedule: str = "cosine"
@@ -79,6 +93,9 @@ class Recipe:
     accumulate: int = 1
     patience: int = 0
     zero_init: bool = False
+    whiten: bool = False
+    passing: bool = False
+    bn_momentum: float = 0.1
     head_epochs: int = 0
     layer_decay: float = 1.0
     bn: str = "train"
@@ -87,7 +104,10 @@ class Recipe:
     crop: str = "pad"
     pad: int = 4
     crop_scale: float = 0.35
+    grow: tuple[float, ...] = (1.0,)
     flip: bool = True
+    alternate: bool = False
+    mirrored: bool = False
     rotate: float = 0.0
     jitter: float = 0.0
     erase: float = 0.0
@@ -104,6 +124,8 @@ class Recipe:
             raise ValueError(f"mixup {self.mixup} and cutmix {self.cutmix} together exceed 1")
         if not all(0 < milestone <= 1 for milestone in self.milestones):
             raise ValueError(f"milestones={self.milestones} are not fractions of the run")
+        if not self.grow or not all(0.1 <= part <= 1 for part in self.grow):
+            raise ValueError(f"grow={self.grow} are not fractions of the full side, 0.1 to 1")
         if 2 * self.accumulate > self.batch_size:
             raise ValueError(
                 f"accumulate={self.accumulate} leaves less than two photos of a batch of "
@@ -112,21 +134,28 @@ class Recipe:
         if self.rotate and self.crop != "resized":
             raise ValueError(f"rotate={self.rotate:g} needs crop='resized', not {self.crop!r}")
 
-    def augment(self, preprocess: Preprocess) -> Augment:
-        """Return the augmentation of training photos."""
-        size = preprocess.size
+    def phase(self, done: float) -> int:
+        """Return which of the sides of `grow` the photos have when so much of the run is done."""
+        return min(int(done * len(self.grow)), len(self.grow) - 1)
+
+    def augment(self, preprocess: Preprocess, part: float = 1.0) -> Augment:
+        """Return the augmentation of training photos, to `part` of the full side."""
+        full = preprocess.size
+        size = full if part == 1 else max(STEP, round(full * part / STEP) * STEP)
         mean = tuple(round(255 * value) for value in preprocess.mean)
         scale = (self.crop_scale, 1.0)
+        # A smaller crop moves about within the photo already.
+        pad = max(0, self.pad - (full - size) // 2)
         geometry: dict[str, Callable[[], list[Transform]]] = {
             "none": list,
-            "pad": lambda: [PadCrop(size, self.pad, mean)],
+            "pad": lambda: [PadCrop(size, pad, mean)],
             "resized": lambda: [ResizedCrop(size, scale, self.rotate)],
         }
-        transforms = geometry[self.crop]()
-        transforms += [RandomFlip()] if self.flip else []
+        transforms: list[Transform] = [RandomFlip()] if self.flip else []
+        transforms += geometry[self.crop]()
         transforms += [ColorJitter(self.jitter)] if self.jitter else []
         transforms += [RandomErase(self.erase, mean)] if self.erase else []
-        return Augment(tuple(transforms), preprocess)
+        return Augment(tuple(transforms), preprocess, size)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; `from_dict` reads them back to an equal recipe."""
@@ -145,8 +174,8 @@ class Recipe:
 
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
-    "optimizer": ("sgd", "adamw"),
-    "schedule": ("cosine", "step"),
+    "optimizer": ("sgd", "adamw", "muon"),
+    "schedule": ("cosine", "linear", "step"),
     "class_weights": ("none", "balanced"),
     "crop": ("none", "pad", "resized"),
     "bn": ("train", "fixed"),
@@ -156,6 +185,8 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "epochs": (1, 100_000),
     "batch_size": (4, 1_000_000),
     "lr": (0, 1e3),
+    "head_lr": (0, 1e3),
+    "norm_lr": (0, 1e3),
     "momentum": (0, 0.9999),
     "gamma": (1e-6, 1),
     "warmup_epochs": (0, 1e5),
@@ -165,6 +196,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "cutmix": (0, 1),
     "ema": (0, 0.999999),
     "clip_norm": (0, 1e6),
+    "bn_momentum": (1e-6, 1),
     "accumulate": (1, 10_000),
     "patience": (0, 100_000),
     "head_epochs": (0, 100_000),
@@ -272,6 +304,44 @@ def tiny_photos() -> Recipe:
     )
 
 
+def fast() -> Recipe:
+    """Tiny photos, to a good accuracy in the fewest operations: few epochs of orthogonalised
+    steps on crops that grow, behind filters that need not be learnt (docs/speed.md)."""
+    return Recipe(
+        name="fast",
+        epochs=8,
+        batch_size=500,
+        optimizer="muon",
+        lr=0.12,
+        head_lr=2.5,
+        norm_lr=0.4,
+        momentum=0.85,
+        schedule="linear",
+        warmup_epochs=0.0,
+        weight_decay=1e-3,
+        label_smoothing=0.2,
+        whiten=True,
+        passing=True,
+        bn_momentum=0.4,
+        pad=2,
+        grow=(0.75, 0.875, 1.0),
+        alternate=True,
+        mirrored=True,
+    )
+
+
+def fast_photos() -> Recipe:
+    """Larger photos: few epochs, most of them on coarse photos (Touvron et al. 2019,
+    arXiv:1906.06423, on training at a lower resolution than testing)."""
+    return dataclasses.replace(
+        small(),
+        name="fast-photos",
+        epochs=16,
+        grow=(0.5, 0.625, 0.75, 1.0),
+        mirrored=True,
+    )
+
+
 def finetune() -> Recipe:
     """From weights that were trained on other photos: the classifier first, then all of it, slower
     towards the stem, whose edges and colours change least from one task to the next (Yosinski et
@@ -293,6 +363,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "small": small,
     "medium": medium,
     "large": large,
+    "fast": fast,
+    "fast-photos": fast_photos,
     "he2015-cifar": he2015_cifar,
     "he2015-imagenet": he2015_imagenet,
 }

@@ -61,7 +61,7 @@ class Stepper:
         self.net = machine.place(net)
         self.task, self.recipe, self.plan = task, recipe, plan
         self.machine, self.ranks = machine, ranks
-        self.augment = recipe.augment(preprocess)
+        self.augments = [recipe.augment(preprocess, part) for part in recipe.grow]
         self.optimizer = build_optimizer(self.net, recipe)
         self.ema = Ema(self.net, recipe.ema) if recipe.ema else None
         # Batches come in two sizes at most: two static graphs are faster than one dynamic.
@@ -120,8 +120,10 @@ class Stepper:
     ) -> tuple[Tensor, Tensor]:
         """Return augmented images ``N C H W`` and their targets."""
         recipe, device = self.recipe, self.machine.device
-        u = self.plan.augmentation(epoch, samples, self.augment.draws)
-        images = self.augment(torch.from_numpy(photos).to(device), torch.from_numpy(u).to(device))
+        done = (epoch * self.plan.steps + step) / (recipe.epochs * self.plan.steps)
+        augment = self.augments[recipe.phase(done)]
+        u = self.plan.augmentation(epoch, samples, augment.draws, recipe.alternate)
+        images = augment(torch.from_numpy(photos).to(device), torch.from_numpy(u).to(device))
         targets = self.task.targets(torch.from_numpy(labels).to(device))
         chances = torch.from_numpy(self.plan.mixing(epoch, step, 3))
         return mix(images, targets, chances, recipe.mixup, recipe.cutmix)

@@ -107,6 +107,23 @@ def _benchmarks() -> Iterator[Row]:
     )
     yield Row(
         ResNetSpec(
+            "resnet8_fast",
+            depths=(1, 1, 1),
+            widths=(64, 256, 256),
+            block="single",
+            order="inner",
+            strides=(1, 1, 1),
+            bias="unnormed",
+            stem=Stem(24, 3, 1, "none", norm=False),
+            entries=tuple(Stem(width, 3, 1, "early-max2") for width in (64, 256, 256)),
+            head=Head("max", bias=False, scale=1 / 9),
+            num_classes=10,
+            image_size=32,
+        ),
+        "Made for the recipe fast: few multiply-adds, a stem that may be whitened",
+    )
+    yield Row(
+        ResNetSpec(
             "resnet8",
             depths=(1, 1, 1),
             widths=CIFAR_WIDTHS,
