@@ -181,7 +181,7 @@ def test_a_row_is_named_after_its_depth_and_kind(row: Row) -> None:
 
 def test_no_row_hides_another() -> None:
     every = [*imagenet.rows(), *small.rows()]
-    assert len(every) == len(ZOO) == 124
+    assert len(every) == len(ZOO) == 125
     assert all(name == row.spec.name for name, row in ZOO.items())
     specs = [row.spec.replace(name="") for row in every]
     assert len(set(specs)) == len(specs)
