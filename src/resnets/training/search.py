@@ -30,6 +30,8 @@ SHARE, MOST = 0.02, 60.0
 """What a search may take: a part of the run's time, and seconds."""
 PARTS = 8
 """A trial's timed steps take about this part of it, if there can be more than one."""
+TRIAL = 3
+"""Steps that a trial takes at least: the first, one that is timed, and the comparison of bf16."""
 MARGIN = 0.97
 """A candidate has to take less than this part of the time, as neighbours make timings waver."""
 PAYBACK = 2.0
@@ -135,7 +137,7 @@ class Search:
             return True
         extra = self.compilation if candidate.compile else 0.0
         left = self.budget - (self.clock() - self._began)
-        if 2 * self.step(best) + extra > left:
+        if TRIAL * self.step(best) + extra > left:
             return False
         hope = HOPES.get(candidate.device.partition(":")[0], 0.0) if candidate.compile else 1.0
         hoped = self.steps * (1 - hope) * self.step(best) + PAYBACK * self.graphs * extra

@@ -54,7 +54,7 @@ class Speed:
           UserError: what is none of these.
         """
         if isinstance(speed, Mapping):
-            speed = ",".join(f"{key}={value}" for key, value in speed.items())
+            speed = ",".join(f"{key}={value}" for key, value in speed.items()) or "exact"
         words = [word.strip().lower() for word in speed.split(",")]
         modes = {word for word in words if word in ("auto", "exact")}
         if len(modes) > 1:
@@ -85,7 +85,7 @@ def choose_speed(speed: Speed, trial: Trial, console: Console) -> Machine:
     machine, text = trial.machine, ""
     if trial.ranks.leads:
         if machine.precision == "bf16" and trial.disagreement:
-            console.warn(f"bf16 differs from fp32 on these photos: {trial.disagreement}")
+            console.warn(f"bf16 differs from fp32: {trial.disagreement}")
         if machine.compile:
             check_compiler(machine)
         found, remark = _measured(speed, trial) if speed.measured else (machine, "")
