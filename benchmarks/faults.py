@@ -130,7 +130,7 @@ def fail_a_command(series: Series, name: str, rng: random.Random, expected: dict
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     run = series.folder / name
-    arguments = series.train(name, ["--precision", "fp32"])
+    arguments = series.train(name, ["--speed", "exact"])
     command = [sys.executable, "-m", "resnets", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, preexec_fn=full)
     lines = [line for line in done.stderr.splitlines() if line.startswith("resnets: error: cannot")]
@@ -159,7 +159,7 @@ def same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> bool:
 
 def skip_nonsense(series: Series, name: str, plan: str) -> str:
     """Train over nonsense that is skipped; return what is wrong with how it ends, or nothing."""
-    process = start([*series.train(name, ["--precision", "fp32"]), "--on-nan", "skip"], plan)
+    process = start([*series.train(name, ["--speed", "exact"]), "--on-nan", "skip"], plan)
     _, error = process.communicate()
     said = error.decode()
     return "" if process.returncode == 0 and said.count("skipped") == 1 else said[-300:]
@@ -167,7 +167,7 @@ def skip_nonsense(series: Series, name: str, plan: str) -> str:
 
 def spoil_a_run(series: Series, name: str, plan: str, expected: dict[str, str]) -> str:
     """Train with nonsense in one step; return what is wrong with how it ends, or nothing."""
-    process = start(series.train(name, ["--precision", "fp32"]), plan)
+    process = start(series.train(name, ["--speed", "exact"]), plan)
     _, error = process.communicate()
     lines = [line for line in error.decode().splitlines() if line.startswith("resnets: error")]
     if process.returncode != 2 or len(lines) != 1:
@@ -198,7 +198,7 @@ def main() -> None:
         folder = Path(work)
         series = Series(make_data(options.data, folder / "data", 40, 15), folder / "runs")
         series.folder.mkdir()
-        finish(series.train("template", ["--precision", "fp32"]))
+        finish(series.train("template", ["--speed", "exact"]))
         template = series.folder / "template"
         expected = hashes(template)
 

@@ -51,8 +51,8 @@ from resnets.version import VERSION
 
 SABOTAGE = Path(__file__).with_name("sabotage.py")
 TIMES = ("seconds", "images_per_second", "checkpoint_seconds", "saving")
-VARIANTS = {"plain": ["--precision", "fp32"], "bf16": ["--precision", "bf16"]}
-COMPILED = {"compiled": ["--precision", "bf16", "--compile"]}
+VARIANTS = {"plain": ["--speed", "exact"], "bf16": ["--speed", "precision=bf16"]}
+COMPILED = {"compiled": ["--speed", "precision=bf16,compile=true"]}
 BATCH, ACCUMULATE = 32, 2
 MOST_KILLS = 5
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -323,7 +323,7 @@ def _within_a_worse_epoch(series: Series, control: str, must: bool) -> int:
 
 
 def machine() -> dict[str, Any]:
-    described = Machine.detect("cpu", "fp32").describe()
+    described = Machine.detect("cpu").describe()
     return {
         "date": date.today().isoformat(),
         "machine": described["hardware"],

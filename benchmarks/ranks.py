@@ -30,7 +30,7 @@ from kill import ENVIRONMENT, Series, differences, finish, hashes, machine, make
 
 from resnets.training import checkpoint
 
-TWO = ["--precision", "fp32", "--nproc", "2"]
+TWO = ["--speed", "exact", "--nproc", "2"]
 GENTLE = ["--set", "lr=0.001", "--set", "accumulate=1", "--set", "sync_bn=true"]
 
 
@@ -46,7 +46,7 @@ def samples(run: Path) -> str:
 
 def compare(series: Series) -> dict[str, Any]:
     """Train in one process and in two; return how far apart their losses are."""
-    finish(series.train("one", ["--precision", "fp32", *GENTLE]))
+    finish(series.train("one", ["--speed", "exact", *GENTLE]))
     finish(series.train("two", [*TWO, *GENTLE]))
     one, two = losses(series.folder / "one"), losses(series.folder / "two")
     apart = [
@@ -118,7 +118,7 @@ def kill_one(series: Series, name: str, rng: random.Random, expected: dict[str, 
 
 def restart(series: Series, expected: dict[str, str]) -> dict[str, Any]:
     """Kill one process under torchrun, which starts all again."""
-    arguments = series.train("torchrun", ["--precision", "fp32"])
+    arguments = series.train("torchrun", ["--speed", "exact"])
     run = series.folder / "torchrun"
     options = ["--standalone", "--nproc-per-node", "2", "--max-restarts", "2", "-m", "resnets"]
     launcher = start([*options, *arguments], "torch.distributed.run")

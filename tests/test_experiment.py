@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -26,9 +27,12 @@ from resnets.data.images import decode
 from resnets.data.preprocess import Preprocess
 from resnets.data.sources import open_dataset
 from resnets.errors import Interrupted, UserError
+from resnets.training import search
 from resnets.training.loop import Trainer
+from resnets.training.machine import Machine
 from resnets.training.run_folder import RunFolder
 from resnets.training.saver import Every
+from resnets.training.trial import Trial
 from resnets.weights import model_file
 
 OPTIONS = ["--model", "resnet20", "--size", "16", "--batch-size", "64", "--workers", "1"]
@@ -158,6 +162,74 @@ def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_bits(tmp_path: Path) -> No
         weights = [model_file.load(f / f"{name}.safetensors").weights for f in (whole, parts)]
         assert weights[0].keys() == weights[1].keys()
         assert all((weights[0][key] == weights[1][key]).all() for key in weights[0])
+
+
+# -- speed ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let even a short run be measured, and nothing be compiled."""
+    monkeypatch.setenv("RESNETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(search, "SHORTEST", 0.0)
+    monkeypatch.setattr(search, "FEWEST", 0)
+    monkeypatch.setattr(search, "SHARE", 10.0)
+    monkeypatch.setitem(search.HOPES, "cpu", 0.0)
+
+
+def test_what_is_measured_is_stored_and_changes_no_bit(
+    measuring: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: dict[str, Any] = {"model": "resnet8", "size": 16, "epochs": 1}
+    auto = resnets.train("sign-digits", out=tmp_path / "auto", **options)
+    assert "× the default's" in capsys.readouterr().err
+    config = RunFolder(auto.path).read_config()
+    assert config.speed == "auto"
+    names = ("layout", "precision", "threads", "compile")
+    chosen = {name: config.machine[name] for name in names}
+    same = resnets.train("sign-digits", out=tmp_path / "set", speed=chosen, **options)
+    assert RunFolder(same.path).read_config().machine == config.machine
+    ours, theirs = (model_file.load(run.model).weights for run in (auto, same))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_a_resume_goes_on_as_was_chosen(
+    measuring: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = torch.get_num_threads()
+
+    def measure(trial: Trial, machine: Machine, allowance: float) -> dict[str, Any]:
+        return {"step": 1.0 if machine.layout == "contiguous" else 2.0, "first": 0.0}
+
+    options: dict[str, Any] = {"model": "resnet8", "size": 16, "epochs": 1, "quiet": True}
+    with monkeypatch.context() as patch:
+        patch.setattr(Trial, "measure", measure)
+        run = resnets.train("sign-digits", out=tmp_path / "run", speed="auto,threads=1", **options)
+    assert torch.get_num_threads() == threads
+    seen = []
+    take = Machine.take
+    monkeypatch.setattr(Machine, "take", lambda self: (seen.append(self), take(self))[1])
+    monkeypatch.setattr(Trial, "measure", lambda *_: pytest.fail("it was measured again"))
+    resnets.resume(run.path, epochs=2, quiet=True)
+    assert {machine.layout for machine in seen} == {"contiguous"}
+    machine = RunFolder(run.path).read_config().machine
+    assert (machine["layout"], machine["threads"]) == ("contiguous", 1)
+
+
+def test_a_run_that_is_stopped_while_it_is_measured_can_be_resumed(
+    measuring: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(trial: Trial, machine: Machine, allowance: float) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Trial, "measure", stop)
+        with pytest.raises(KeyboardInterrupt):
+            resnets.train("sign-digits", model="resnet8", size=16, epochs=1, out=out, quiet=True)
+    assert not list((tmp_path / "cache").rglob("*.json"))
+    assert resnets.resume(out, quiet=True).evaluation.n == 411
+    assert len(list((tmp_path / "cache").rglob("*.json"))) == 1
 
 
 def test_resume_refuses_data_that_has_changed(tmp_path: Path) -> None:

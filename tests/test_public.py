@@ -30,7 +30,7 @@ PUBLIC = [
 # of one floor do not know each other, but all of a floor knows its top-level modules.
 FLOORS: tuple[tuple[str, ...], ...] = (
     (
-        *("errors", "files", "console", "version", "checks", "llvm"),
+        *("errors", "files", "console", "version", "checks", "llvm", "timings"),
         *("layers", "axes", "plan", "unroll", "spec", "zoo", "diagram"),
     ),
     ("nn", "keras"),

@@ -39,6 +39,8 @@ from resnets.training.progress import Progress
 from resnets.training.recipe import Recipe
 from resnets.training.run_folder import Config, RunFolder
 from resnets.training.saver import Every
+from resnets.training.speed import Speed, choose_speed
+from resnets.training.trial import Trial
 from resnets.weights import model_file
 from resnets.weights.adapt import HEAD
 from resnets.weights.convert import open_model
@@ -67,14 +69,18 @@ def execute(
     console: Console,
     ranks: Ranks,
     epochs: int | None = None,
+    moved: bool = False,
 ) -> Run:
     """Train from wherever the run stands, then judge its best weights and write the report.
 
-    The leading process has locked the folder. With `epochs` the run is extended to so many.
+    The leading process has locked the folder. With `epochs` the run is extended to so many; a run
+    that has `moved` to another device is measured anew there.
     """
     spec = ResNetSpec.from_dict(config.spec)
     preprocess = Preprocess.from_dict(config.preprocess)
+    speed = Speed.parse(config.speed)
     machine = Machine(**config.machine).of_rank(ranks.local)
+    unmeasured = speed.on(Machine(machine.device))
     machine.take()
     state = _load(folder, console, ranks)
     planned = Recipe.from_dict(config.recipe)
@@ -91,19 +97,23 @@ def execute(
     caches = decode_splits(folder.path, dataset, preprocess, config.workers, console, ranks)
     if config.weights and not state and start is None:  # stopped before its first checkpoint
         start = open_model(config.weights, arch=spec.name)
+    weights = None if state else start
+    classes, photos = dataset.classes, caches["train"]
+    net = _network(spec, recipe, config.seed, weights, classes, photos, console)
+    if moved or not state:
+        plan = Plan(len(dataset.splits["train"]), recipe.batch_size, config.seed)
+        trial = Trial(unmeasured, net, task, recipe, plan, caches["train"], ranks, console.say)
+        machine = choose_speed(speed, trial, console)
+        machine.take()
+        chosen = dataclasses.replace(machine, device=config.machine["device"])
+        config = dataclasses.replace(config, machine=chosen.to_dict())
+        if ranks.leads and not state:
+            folder.write_config(config)
     display = Display(console, recipe.epochs)
     with graceful(console.say) as interrupt, display:
         watch_parent(interrupt.ask)
         trainer = Trainer(
-            _network(
-                spec,
-                recipe,
-                config.seed,
-                None if state else start,
-                dataset.classes,
-                caches["train"],
-                console,
-            ),
+            net,
             task,
             recipe,
             caches["train"],

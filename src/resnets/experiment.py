@@ -27,11 +27,12 @@ from resnets.execution import Run, execute
 from resnets.spec import ResNetSpec
 from resnets.training import checkpoint
 from resnets.training.distributed import Ranks, together
-from resnets.training.machine import Machine, default_workers
+from resnets.training.machine import Machine, default_workers, threads_restored
 from resnets.training.processes import local_count, local_rank, restarts, torchrun_id
 from resnets.training.recipe import Recipe
 from resnets.training.run_folder import Config, RunFolder
 from resnets.training.saver import Every
+from resnets.training.speed import Speed
 from resnets.version import VERSION
 from resnets.weights import hub
 from resnets.weights.convert import open_model
@@ -53,8 +54,7 @@ def train(
     overrides: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     device: str | None = None,
-    precision: str = "auto",
-    compile: bool = False,
+    speed: str | Mapping[str, Any] = "auto",
     workers: int | None = None,
     checkpoint_every: str | float = "10m",
     val_fraction: float = 0.1,
@@ -81,8 +81,11 @@ def train(
       seed: of the split, the initialisation, the order and the augmentation.
       recipe, overrides: a recipe or its name, and fields to replace in it.
       out: the run folder; ``runs/<data>-<model>-<n>`` if None.
-      device, precision, compile: ``cpu``, ``cuda``…; ``auto``, ``fp32`` or ``bf16``; whether to
-        compile the training step.
+      device: ``cpu``, ``cuda``…; the best that is there if None.
+      speed: how the steps are computed: ``auto`` (measured at the start of all but short runs),
+        ``exact`` (the same everywhere), or settings, as text or by name: ``layout``
+        (``channels-last`` or ``contiguous``), ``precision`` (``fp32`` or ``bf16``), ``compile``
+        and ``threads``.
       workers: threads that decode photos.
       checkpoint_every: between checkpoints within an epoch: seconds, ``5m`` or ``200steps``. Epochs
         end with one, if that takes no more than a fiftieth of the time.
@@ -101,7 +104,8 @@ def train(
         raise UserError(f"--seed {seed}: from 0 to 2⁶³ - 1")
     check_options(model, stem, channels, recipe, overrides)
     Every.parse(checkpoint_every)
-    machine = Machine.detect(device, precision, compile)
+    said = Speed.parse(speed)
+    machine = said.on(Machine.detect(device))
     options: dict[str, Any] = {
         "seed": seed,
         "val_fraction": val_fraction,
@@ -112,7 +116,7 @@ def train(
     }
     if isinstance(data, str | Path) and Path(data).exists():
         data = Path(data).absolute()  # as a resume has it, from wherever
-    with together(machine.of_rank(local_rank()).device) as ranks:
+    with together(machine.of_rank(local_rank()).device) as ranks, threads_restored():
         console = Console(quiet, heard=ranks.leads)
         if out is not None and ranks.leads:
             RunFolder.check_free(Path(out))
@@ -140,6 +144,7 @@ def train(
             preprocess=preprocess.to_dict(),
             recipe=chosen.to_dict(),
             machine=machine.to_dict(),
+            speed=str(said),
             seed=seed,
             workers=default_workers() if workers is None else workers,
             processes=ranks.world,
@@ -187,11 +192,11 @@ def resume(
     folder = RunFolder(Path(run))
     config = folder.read_config()
     recorded = Machine(**config.machine)
-    same = device in (None, recorded.device)
-    precision = recorded.precision if same else "auto"
-    machine = Machine.detect(device or recorded.device, precision, recorded.compile)
-    machine = dataclasses.replace(machine, threads=recorded.threads)
-    with together(machine.of_rank(local_rank()).device) as ranks, _held(folder, ranks):
+    detected = Machine.detect(device or recorded.device)
+    moved = detected.device != recorded.device
+    machine = detected if moved else recorded
+    shared = together(machine.of_rank(local_rank()).device)
+    with shared as ranks, threads_restored(), _held(folder, ranks):
         console = Console(quiet, heard=ranks.leads)
         _compare(config, machine, ranks, console)
         workers = config.workers if workers is None else workers
@@ -204,7 +209,7 @@ def resume(
                 f"{config.data} has changed since {run} began: files, labels or splits differ; "
                 "train anew, or restore the data"
             )
-        return execute(folder, config, dataset, None, console, ranks, epochs)
+        return execute(folder, config, dataset, None, console, ranks, epochs, moved)
 
 
 # -- the run ------------------------------------------------------------------------------------

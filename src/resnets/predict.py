@@ -65,7 +65,7 @@ class Predictor:
                 f"{name} puts out an embedding of {size} numbers, not classes; for them: "
                 f"resnets.create_model({name!r}, weights=…)"
             )
-        machine = Machine.detect(device, precision="fp32")
+        machine = Machine.detect(device)
         net = machine.place(model.network())
         workers = default_workers() if workers is None else workers
         return cls(model, net, machine, Classify(model.classes), workers)

@@ -26,7 +26,7 @@ from resnets.training.progress import mark_samples
 
 TRAIN = [
     *("train", "sign-digits", "--model", "resnet20", "--size", "16", "--batch-size", "64"),
-    *("--device", "cpu", "--precision", "fp32", "--workers", "1", "--set", "mixup=0.5"),
+    *("--device", "cpu", "--speed", "exact", "--workers", "1", "--set", "mixup=0.5"),
 ]
 GENTLE = [*TRAIN, "--batch-size", 32, "--epochs", 1, "--set", "lr=0.0001"]
 """A rate at which rounding stays what it is, and does not grow from step to step: at 0.001 the loss
@@ -190,7 +190,7 @@ def test_a_killed_run_of_two_comes_to_the_same_bits(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options", [["--precision", "bf16"], ["--compile"]], ids=["bf16", "compile"]
+    "options", [["--speed", "precision=bf16"], ["--speed", "compile=true"]], ids=["bf16", "compile"]
 )
 def test_two_processes_in_other_ways(options: list[str], tmp_path: Path) -> None:
     runs = tmp_path / "two", tmp_path / "one"

@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from resnets.errors import UserError
-from resnets.training.machine import Machine, default_workers, full_precision
+from resnets.training.machine import (
+    Machine,
+    default_workers,
+    full_precision,
+    threads_restored,
+)
 
 
 def test_detection_gives_something_that_runs() -> None:
@@ -17,17 +22,16 @@ def test_detection_gives_something_that_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "precision", "message"),
+    ("device", "message"),
     [
-        ("gpu", "auto", "--device gpu"),
-        ("cuda:99", "auto", "--device cuda:99"),
-        ("meta", "auto", "one of cpu, cuda, mps, xpu"),
-        ("cpu", "fp8", "--precision fp8: one of auto, fp32, bf16"),
+        ("gpu", "--device gpu"),
+        ("cuda:99", "--device cuda:99"),
+        ("meta", "one of cpu, cuda, mps, xpu"),
     ],
 )
-def test_what_is_not_there_is_one_line(device: str, precision: str, message: str) -> None:
+def test_what_is_not_there_is_one_line(device: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        Machine.detect(device, precision)
+        Machine.detect(device)
     assert "\n" not in str(caught.value)
 
 
@@ -41,3 +45,30 @@ def test_bf16_steps_are_autocast() -> None:
 def test_full_precision_tracks_no_gradient() -> None:
     with full_precision():
         assert not torch.nn.Linear(2, 2)(torch.zeros(1, 2)).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [("channels-last", torch.channels_last), ("contiguous", torch.contiguous_format)],
+)
+def test_weights_and_images_are_in_the_layout(layout: str, expected: torch.memory_format) -> None:
+    machine = Machine("cpu", layout=layout)
+    images = torch.zeros(2, 4, 5, 3).permute(0, 3, 1, 2)  # as prepared photos are
+    net = machine.place(torch.nn.Conv2d(3, 4, 3))
+    for value in (net.weight, machine.arrange(images)):
+        assert value.is_contiguous(memory_format=expected)
+    assert Machine("cpu").place(net).weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_machine_says_how_it_computes() -> None:
+    assert Machine("cpu", threads=1).manner() == "channels-last, fp32, 1 thread"
+    fast = Machine("cuda", "bf16", True, 8, "contiguous", graphs=True)
+    assert fast.manner() == "contiguous, bf16, compiled with graphs, 8 threads"
+
+
+def test_the_callers_threads_are_restored() -> None:
+    before = torch.get_num_threads()
+    with threads_restored():
+        Machine("cpu", threads=before + 1).take()
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before

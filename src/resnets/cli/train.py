@@ -55,8 +55,14 @@ def command(
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
     device: Device = None,
-    precision: Annotated[str, Option(help="auto, fp32 or bf16.")] = "auto",
-    compile: Annotated[bool, Option("--compile", help="Compile the training step.")] = False,
+    speed: Annotated[
+        list[str] | None,
+        Option(
+            metavar="auto|exact|KEY=VALUE",
+            help="How steps are computed: measured, the same everywhere, or as set: layout, "
+            "precision, compile, threads; repeatable.",
+        ),
+    ] = None,
     workers: Workers = None,
     nproc: Processes = None,
     checkpoint_every: Annotated[
@@ -87,8 +93,7 @@ def command(
         overrides=overrides,
         out=out,
         device=device,
-        precision=precision,
-        compile=compile,
+        speed=",".join(speed or ["auto"]),
         workers=workers,
         checkpoint_every=checkpoint_every,
         val_fraction=val_fraction,

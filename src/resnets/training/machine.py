@@ -1,4 +1,4 @@
-"""The machine: which device, in which precision, how many threads. Stored with the run."""
+"""The machine: which device, and how it computes. Stored with the run."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from resnets.errors import UserError
+from resnets.training.memory import keep_pages
 from resnets.training.processes import count_cores, launched, local_rank
 
 Net = TypeVar("Net", bound=nn.Module)
-PRECISIONS = ("auto", "fp32", "bf16")
+FORMATS = {"channels-last": torch.channels_last, "contiguous": torch.contiguous_format}
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
@@ -23,38 +24,36 @@ DEVICES = ("cpu", "cuda", "mps", "xpu")
 class Machine:
     """Where and how a network is run.
 
-    `precision` is that of the training steps; evaluation is always in full float32, so that a
-    photo has one probability whichever verb asks for it. `threads` are those of an operation on
+    `precision` and `layout` are those of the training steps; evaluation is always in full float32
+    and on photos that are channels-last, so that a photo has one probability whichever verb asks
+    for it. `graphs` lets compiled steps replay CUDA graphs. `threads` are those of an operation on
     the CPU, which decide in how many parts a sum is taken, and so its last bits.
     """
 
     device: str
-    precision: str
+    precision: str = "fp32"
     compile: bool = False
     threads: int = field(default_factory=torch.get_num_threads)
+    layout: str = "channels-last"
+    graphs: bool = False
 
     @classmethod
-    def detect(
-        cls, device: str | None = None, precision: str = "auto", compile: bool = False
-    ) -> Self:
-        """Choose the device (CUDA, then Apple's, then the CPU) and the precision.
+    def detect(cls, device: str | None = None) -> Self:
+        """Choose the device: CUDA, then Apple's, then the CPU. All else is the same everywhere.
 
         Raises:
-          UserError: a device or precision that is not there.
+          UserError: a device that is not there.
         """
-        if precision not in PRECISIONS:
-            raise UserError(f"--precision {precision}: one of {', '.join(PRECISIONS)}")
         device = device or _best_device()
         _check_device(_of_rank(device, local_rank()))
-        if precision == "auto":
-            precision = "bf16" if _has_fast_bf16(device) else "fp32"
-        return cls(device, precision, compile)
+        return cls(device)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def take(self) -> None:
         """Make torch compute as this says, and the same things twice to the same bits."""
+        keep_pages()
         torch.set_num_threads(self.threads)
         if self.device.startswith("cuda"):
             torch.backends.cudnn.benchmark = False
@@ -73,9 +72,23 @@ class Machine:
         return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16")
 
     def place(self, net: Net) -> Net:
-        """Move a network to the device, channels-last, as prepared photos are."""
-        placed: Net = net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        """Move a network to the device, in the layout."""
+        placed: Net = net.to(self.device, memory_format=FORMATS[self.layout])  # type: ignore[call-overload]
         return placed
+
+    def arrange(self, images: Tensor) -> Tensor:
+        """Bring images ``N C H W`` into the layout; prepared photos are channels-last."""
+        return images.contiguous(memory_format=FORMATS[self.layout])
+
+    def compiled(self, net: nn.Module) -> nn.Module:
+        """Return what computes the network's outputs in a training step."""
+        if not self.compile:
+            return net
+        # Batches come in two sizes at most: two static graphs are faster than one dynamic.
+        mode = "reduce-overhead" if self.graphs else "default"
+        compiled: Any = torch.compile(net, dynamic=False, mode=mode)
+        assert isinstance(compiled, nn.Module)
+        return compiled
 
     def hardware(self) -> str:
         """Return what computes: other hardware gives other last bits."""
@@ -84,6 +97,12 @@ class Machine:
         if self.device.startswith("cuda"):
             return f"{torch.cuda.get_device_name(self.device)}, {name}"
         return name
+
+    def manner(self) -> str:
+        """Return how it computes, for people."""
+        compiled = ["compiled with graphs" if self.graphs else "compiled"] if self.compile else []
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return ", ".join([self.layout, self.precision, *compiled, threads])
 
     def describe(self) -> dict[str, str]:
         """Return what a reader of the results needs to know."""
@@ -100,6 +119,16 @@ def full_precision() -> Iterator[None]:
     """Compute in true float32: cuDNN's convolutions would otherwise use TF32 (10-bit mantissa)."""
     with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield
+
+
+@contextmanager
+def threads_restored() -> Iterator[None]:
+    """Leave the caller's program as many threads of an operation as it had."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def default_workers() -> int:
@@ -129,13 +158,6 @@ def _check_device(device: str) -> None:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"--device {device}: {reason} (there is always --device cpu)") from None
-
-
-def _has_fast_bf16(device: str) -> bool:
-    """Tell whether bf16 is faster: on a CPU only matrix tiles (AMX) make it so."""
-    if device.startswith("cuda"):
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device == "cpu" and bool(torch.cpu._is_amx_tile_supported())
 
 
 def _cpu_name() -> str:

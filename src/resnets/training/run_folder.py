@@ -32,6 +32,7 @@ class Config:
       weights: what training starts from, if anything.
       processes, local: how many it trained in when it began, and on one machine; `job`: torchrun's
         name of them, if it has started them.
+      speed: what was said of it, `machine`'s fields being what came of that.
       start: the licence and the record of data of these weights, which the run's own carry on.
       spec, preprocess, recipe, machine: as their classes' `to_dict` gives them.
     """
@@ -53,6 +54,7 @@ class Config:
     local: int = 1
     job: str = ""
     weights: str | None = None
+    speed: str = "exact"
     start: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod

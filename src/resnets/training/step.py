@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -64,9 +63,7 @@ class Stepper:
         self.augments = [recipe.augment(preprocess, part) for part in recipe.grow]
         self.optimizer = build_optimizer(self.net, recipe)
         self.ema = Ema(self.net, recipe.ema) if recipe.ema else None
-        # Batches come in two sizes at most: two static graphs are faster than one dynamic.
-        compiled: Any = torch.compile(self.net, dynamic=False) if machine.compile else self.net
-        self.forward = ranks.parallel(compiled)
+        self.forward = ranks.parallel(machine.compiled(self.net))
         self._norms: list[_BatchNorm] = []
         self._guarded: list[_BatchNorm] = []
 
@@ -110,6 +107,18 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         return Outcome(loss, count, mark, bool(stopping), problem)
 
+    def probe(
+        self,
+        samples: NDArray[np.int64],
+        photos: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        epoch: int,
+        step: int,
+    ) -> float:
+        """Add up the gradients of a batch without a step; return its mean loss."""
+        images, targets = self._inputs(samples, photos, labels, epoch, step)
+        return self._backward(images, targets, len(samples))
+
     def _inputs(
         self,
         samples: NDArray[np.int64],
@@ -126,7 +135,8 @@ class Stepper:
         images = augment(torch.from_numpy(photos).to(device), torch.from_numpy(u).to(device))
         targets = self.task.targets(torch.from_numpy(labels).to(device))
         chances = torch.from_numpy(self.plan.mixing(epoch, step, 3))
-        return mix(images, targets, chances, recipe.mixup, recipe.cutmix)
+        images, targets = mix(images, targets, chances, recipe.mixup, recipe.cutmix)
+        return self.machine.arrange(images), targets
 
     def _backward(self, images: Tensor, targets: Tensor, count: int) -> float:
         """Add up the gradients; return this process' part of the mean loss over `count` photos."""

@@ -1,0 +1,170 @@
+"""Trials: real training steps on copies of a network, timed, and compared in their results."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from resnets.data.cache import ImageCache
+from resnets.data.plan import Plan
+from resnets.nn import ResNet
+from resnets.training.distributed import Alone, Ranks
+from resnets.training.machine import Machine
+from resnets.training.recipe import Recipe
+from resnets.training.step import Stepper
+from resnets.training.task import Task
+
+BATCHES = 4
+"""As many different batches are read before the clock runs."""
+TIMED = 20
+"""Steps that are timed at most."""
+CHECKED, PHOTOS = 2, 16
+"""Batches on which bf16 is compared with fp32, and photos of each."""
+LOSS, GRADIENT = 0.05, 2.0
+"""How far bf16's mean loss may be from fp32's, in parts of it, and how many times longer or shorter
+its gradient. At a random start deep networks come to a fiftieth and a tenth (docs/speed.md), while
+their gradients' directions tell nothing: there rounding alone turns them."""
+
+Batch = tuple[int, NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]
+"""Its step, samples, photos and labels."""
+
+
+@dataclass
+class Trial:
+    """What a trial needs; `net` and all that training will use stay as they are.
+
+    `machine` is what training runs on if nothing is faster.
+    """
+
+    machine: Machine
+    net: ResNet
+    task: Task
+    recipe: Recipe
+    plan: Plan
+    photos: ImageCache
+    ranks: Ranks
+    say: Callable[[str], None]
+    clock: Callable[[], float] = time.perf_counter
+
+    def measure(self, machine: Machine, allowance: float) -> dict[str, Any]:
+        """Time steps for about `allowance` seconds, at least one after the first.
+
+        Returns:
+          ``step``, the median of their seconds, and ``first``, what the first has taken beyond it
+          (compilation, mostly); or ``dropped``: why the machine is out of the question.
+        """
+        try:
+            candidate = machine.precision != self.machine.precision  # not what the user has set
+            dropped = self.disagreement if candidate else ""
+            if not dropped:
+                return self._time(machine, allowance)
+        # Whatever keeps a candidate from running (no compiler, no memory), training needs not it.
+        except Exception as error:
+            dropped = (str(error).strip() or type(error).__name__).splitlines()[0]
+        finally:
+            _release(machine)
+        self.say(f"speed    not {machine.manner()}: {dropped}")
+        return {"dropped": dropped}
+
+    @cached_property
+    def disagreement(self) -> str:
+        """In which way bf16 differs too much from fp32, or nothing.
+
+        Both compute the loss and its gradient with the same weights on the same photos.
+        """
+        if not self._batches:  # so many photos do not decode
+            return ""
+        (loss, norm), (expected, full) = self._results("bf16"), self._results("fp32")
+        if not abs(loss - expected) <= LOSS * abs(expected):  # NaN is no agreement
+            return f"the loss is {loss:.4g} in bf16, {expected:.4g} in fp32"
+        if not full / GRADIENT <= norm <= full * GRADIENT:
+            return f"the gradient's norm is {norm:.4g} in bf16, {full:.4g} in fp32"
+        return ""
+
+    def _results(self, precision: str) -> tuple[float, float]:
+        """Return the mean loss of some photos, and the norm of their gradient."""
+        stepper = self._stepper(replace(self.machine, precision=precision, compile=False))
+        few = PHOTOS * self.recipe.accumulate
+        losses = [
+            stepper.probe(samples[:few], photos[:few], labels[:few], self._epoch, step)
+            for step, samples, photos, labels in self._batches[:CHECKED]
+        ]
+        gradients = [p.grad for p in stepper.net.parameters() if p.grad is not None]
+        return statistics.fmean(losses), float(torch.nn.utils.get_total_norm(gradients))
+
+    def _time(self, machine: Machine, allowance: float) -> dict[str, Any]:
+        stepper = self._stepper(machine)
+        first, spent = self._seconds(stepper, 0), [self._seconds(stepper, 1)]
+        while len(spent) < TIMED and sum(spent) + spent[-1] <= allowance:
+            spent.append(self._seconds(stepper, 1 + len(spent)))
+        step = statistics.median(spent)
+        return {"step": step, "first": max(0.0, first - step)}
+
+    def _seconds(self, stepper: Stepper, number: int) -> float:
+        step, samples, photos, labels = self._batches[number % len(self._batches)]
+        began = self.clock()
+        stepper(samples, photos, labels, self._epoch, step, lambda: False)
+        if torch.accelerator.is_available():
+            torch.accelerator.synchronize()
+        return self.clock() - began
+
+    def _stepper(self, machine: Machine) -> Stepper:
+        machine.take()
+        stepper = Stepper(
+            copy.deepcopy(self.net),
+            self.task,
+            self.recipe,
+            self.photos.preprocess,
+            self.plan,
+            machine,
+            Alone(),
+        )
+        stepper.begin(self._epoch)
+        return stepper
+
+    @property
+    def _epoch(self) -> int:
+        """The first epoch in which all of the network learns, as in most of them."""
+        return min(self.recipe.head_epochs, self.recipe.epochs - 1)
+
+    @cached_property
+    def _batches(self) -> list[Batch]:
+        """This process' part of the first batches; those with too few photos for a norm are out."""
+        found = []
+        for step in range(min(BATCHES, self.plan.steps)):
+            samples, photos = self.photos.get(self.ranks.share(self.plan.batch(self._epoch, step)))
+            if len(samples) >= 2 * self.recipe.accumulate:
+                found.append((step, samples, photos, self.photos.samples.labels[samples]))
+        return found
+
+    @property
+    def images(self) -> float:
+        """Photos of a batch, on average over those that are timed."""
+        return float(np.mean([len(samples) for _, samples, _, _ in self._batches]))
+
+    @property
+    def shapes(self) -> int:
+        """How many networks a compiler has to make: one for each size of what is computed at a
+        time, and again where not all layers learn at first."""
+        n, steps, parts = self.plan.n, self.plan.steps, self.recipe.accumulate
+        batches = {n // steps, -(-n // steps)}
+        shares = {len(self.ranks.share(np.arange(size))) for size in batches}
+        pieces = {size for share in shares for size in (share // parts, -(-share // parts))}
+        return len(pieces) * (2 if 0 < self.recipe.head_epochs < self.recipe.epochs else 1)
+
+
+def _release(machine: Machine) -> None:
+    """Give back what a trial has held."""
+    if machine.compile:
+        torch.compiler.reset()
+    if torch.accelerator.is_available():
+        torch.accelerator.empty_cache()
