@@ -117,9 +117,8 @@ def test_a_resume_does_not_judge_weights_of_another_epoch(run, tmp_path: Path) -
     assert all(torch.equal(again[name], value) for name, value in best.weights.items())
 
 
-def test_fine_tuning_resumes_to_the_same_bits(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    options = {"weights": run.model, "epochs": 4, "seed": 1, "quiet": True}
-    whole = resnets.train("sign-digits", out=tmp_path / "whole", **options)
+def stopped_and_resumed(out: Path, options: dict[str, Any]) -> resnets.experiment.Run:  # type: ignore[name-defined]
+    """Return a run that stops after its second epoch, and is resumed."""
     trainer_epoch = Trainer._finish_epoch
 
     def stop_early(self: Trainer) -> None:
@@ -131,12 +130,55 @@ def test_fine_tuning_resumes_to_the_same_bits(run, tmp_path: Path) -> None:  # t
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_finish_epoch", stop_early)
         with pytest.raises(Interrupted):
-            resnets.train("sign-digits", out=tmp_path / "parts", **options)
-    again = resnets.resume(tmp_path / "parts", quiet=True)
+            resnets.train("sign-digits", out=out, **options)
+    return resnets.resume(out, quiet=True)
+
+
+def test_fine_tuning_resumes_to_the_same_bits(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    options = {"weights": run.model, "epochs": 4, "seed": 1, "quiet": True}
+    whole = resnets.train("sign-digits", out=tmp_path / "whole", **options)
+    again = stopped_and_resumed(tmp_path / "parts", options)
     first, second = model_file.load(whole.model), model_file.load(again.model)
     assert first.recipe["name"] == second.recipe["name"] == "finetune"
     assert first.preprocess == second.preprocess == model_file.load(run.model).preprocess
     assert all((second.weights[name] == value).all() for name, value in first.weights.items())
+
+
+def test_the_fast_recipe_learns_keeps_its_whitening_and_resumes_to_the_same_bits(
+    tmp_path: Path,
+) -> None:
+    options: dict[str, Any] = {"recipe": "fast", "size": 16, "epochs": 4, "quiet": True}
+    whole = resnets.train("sign-digits", out=tmp_path / "whole", **options)
+    again = stopped_and_resumed(tmp_path / "parts", options)
+    first, second = model_file.load(whole.model), model_file.load(again.model)
+    assert first.spec.name == "resnet8_fast"
+    assert first.recipe["optimizer"] == "muon"
+    assert whole.evaluation.top1 > 0.8
+    filters = first.weights["conv1.weight"]
+    assert torch.equal(filters[:12], -filters[12:])
+    assert all((second.weights[name] == value).all() for name, value in first.weights.items())
+
+
+def test_larger_photos_get_the_fast_recipe_for_them(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"model": "resnet10t", "recipe": "fast", "epochs": 1, "quiet": True}
+    run = resnets.train("sign-digits", out=tmp_path / "run", **options)
+    recipe = model_file.load(run.model).recipe
+    assert recipe["name"] == "fast-photos"
+    assert recipe["grow"][0] == 0.5
+
+
+def test_a_budget_becomes_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trial, "steps", lambda *_: [10.0])
+    options: dict[str, Any] = {"model": "resnet8", "size": 16, "quiet": True}
+    run = resnets.train("sign-digits", out=tmp_path / "run", budget="20m", **options)
+    config = RunFolder(run.path).read_config()
+    # 29 batches of 50 take 290 s, the evaluations 100 s; fast is the recipe, as none is named.
+    assert config.recipe["name"] == "fast"
+    assert config.recipe["epochs"] == 3
+    assert config.budget == 1200
+    assert len((run.path / "history.csv").read_text().splitlines()) == 4
+    with pytest.raises(UserError, match="--budget and --epochs"):
+        resnets.train("sign-digits", budget="12s", epochs=2, **options)
 
 
 @pytest.mark.slow
@@ -286,7 +328,7 @@ def test_small_photos_get_the_small_stem_and_it_can_be_overruled(
     digits = open_dataset("sign-digits")
     small = Preprocess.for_photos(32, 32, 3)
     for stem, pools in (("auto", False), ("imagenet", True)):
-        spec = choose_spec(digits, "resnet18", stem, small, None, Console())
+        spec = choose_spec(digits, "resnet18", stem, small, None, None, Console())
         assert spec.stem_pools is pools
         assert ("stem     small" in capsys.readouterr().err) is not pools
 

@@ -15,7 +15,7 @@ from resnets.data.sizes import median_short_side
 from resnets.data.sources import Dataset
 from resnets.errors import UserError
 from resnets.spec import ResNetSpec
-from resnets.training.recipe import Recipe, check_fields, choose, get_recipe, override
+from resnets.training.recipe import Recipe, check_fields, choose, for_fewer, get_recipe, override
 from resnets.weights.model_file import Model
 from resnets.zoo import get_spec
 
@@ -98,6 +98,7 @@ def choose_spec(
     model: str | ResNetSpec | None,
     stem: str,
     preprocess: Preprocess,
+    recipe: str | Recipe | None,
     start: Model | None,
     console: Console,
 ) -> ResNetSpec:
@@ -106,7 +107,7 @@ def choose_spec(
     if model is None and start is not None:
         spec = start.spec
     else:
-        name = model or ("resnet20" if small else "resnet18")
+        name = model or _usual(small, recipe)
         spec = get_spec(name) if isinstance(name, str) else name
     if stem == "imagenet" and not spec.stem_pools:
         raise UserError(f"--stem imagenet: {spec.name} has a small stem; choose another --model")
@@ -136,6 +137,14 @@ def choose_spec(
     return spec
 
 
+def _usual(small: bool, recipe: str | Recipe | None) -> str:
+    """Name the network for photos that are small or not."""
+    if not small:
+        return "resnet18"
+    named = recipe if recipe is None or isinstance(recipe, str) else recipe.name
+    return "resnet8_fast" if named == "fast" else "resnet20"
+
+
 def choose_recipe(
     dataset: Dataset,
     recipe: str | Recipe | None,
@@ -151,7 +160,11 @@ def choose_recipe(
     photos = len(dataset.splits["train"])
     chosen_here = choose(photos, preprocess.size) if start is None else "finetune"
     name = recipe if recipe is not None else chosen_here
+    if name == "fast" and preprocess.size > SMALL:
+        name = "fast-photos"
     base = get_recipe(name) if isinstance(name, str) else name
+    if name == "fast":
+        base = for_fewer(base, photos)
     changes: dict[str, Any] = {} if epochs is None else {"epochs": epochs}
     if batch_size is not None:
         changes |= {"batch_size": batch_size, "lr": base.lr * batch_size / base.batch_size}

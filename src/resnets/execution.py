@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from resnets.predict import Predictor
 from resnets.spec import ResNetSpec
 from resnets.tasks.classify import Classify
 from resnets.training import checkpoint
+from resnets.training.budget import epochs_within
 from resnets.training.distributed import Ranks, State, noticing_loss
 from resnets.training.events import write_events
 from resnets.training.interrupt import graceful
@@ -70,12 +72,15 @@ def execute(
     ranks: Ranks,
     epochs: int | None = None,
     moved: bool = False,
+    began: float | None = None,
 ) -> Run:
     """Train from wherever the run stands, then judge its best weights and write the report.
 
     The leading process has locked the folder. With `epochs` the run is extended to so many; a run
-    that has `moved` to another device is measured anew there.
+    that has `moved` to another device is measured anew there. The run's budget counts from `began`
+    (`time.monotonic`), or from now.
     """
+    began = time.monotonic() if began is None else began
     spec = ResNetSpec.from_dict(config.spec)
     preprocess = Preprocess.from_dict(config.preprocess)
     speed = Speed.parse(config.speed)
@@ -107,6 +112,9 @@ def execute(
         machine.take()
         chosen = dataclasses.replace(machine, device=config.machine["device"])
         config = dataclasses.replace(config, machine=chosen.to_dict())
+        if config.budget and not state:
+            recipe = _affordable(config.budget, began, trial, machine, caches, console)
+            config = dataclasses.replace(config, recipe=recipe.to_dict())
         if ranks.leads and not state:
             folder.write_config(config)
     display = Display(console, recipe.epochs)
@@ -151,6 +159,27 @@ def execute(
                 "a smaller --size or --set accumulate=2"
             ) from None
     return _finish(folder, config, dataset, caches, machine, history, console, ranks)
+
+
+def _affordable(
+    budget: float,
+    began: float,
+    trial: Trial,
+    machine: Machine,
+    caches: Mapping[str, ImageCache],
+    console: Console,
+) -> Recipe:
+    """Return the recipe with as many epochs as the budget pays for, the same in every process."""
+    judged = caches[_judged(caches)]
+    validated = len(caches["val"].samples) if "val" in caches else 0
+    epochs, text = epochs_within(budget, began, trial, machine, validated, len(judged.samples))
+    console.say(f"budget   {text}")
+    return dataclasses.replace(trial.recipe, epochs=int(trial.ranks.text(str(epochs))))
+
+
+def _judged(splits: Mapping[str, Any]) -> str:
+    """Return the split that the trained model is judged on."""
+    return next(name for name in ("test", "val", "train") if name in splits)
 
 
 def share_out(recipe: Recipe, photos: int, ranks: Ranks, console: Console) -> None:
@@ -324,7 +353,7 @@ def _finish(
     """Judge the best weights on photos that training never used, and write it all down."""
     ranks.wait()  # until they are written
     predictor = Predictor.load(folder.best, machine.device, config.workers)
-    split = next(name for name in ("test", "val", "train") if name in caches)
+    split = _judged(caches)
     if split == "train":
         console.warn("no photos were held out: the figures are of the training photos themselves")
     result = score(predictor, caches[split], split, console, ranks)

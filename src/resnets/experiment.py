@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import platform
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -26,6 +27,7 @@ from resnets.errors import UserError
 from resnets.execution import Run, execute
 from resnets.spec import ResNetSpec
 from resnets.training import checkpoint
+from resnets.training.budget import parse_budget
 from resnets.training.distributed import Ranks, together
 from resnets.training.machine import Machine, default_workers, threads_restored
 from resnets.training.processes import local_count, local_rank, restarts, torchrun_id
@@ -48,6 +50,7 @@ def train(
     channels: int | None = None,
     stem: str = "auto",
     epochs: int | None = None,
+    budget: str | float | None = None,
     batch_size: int | None = None,
     seed: int = 0,
     recipe: str | Recipe | None = None,
@@ -78,6 +81,8 @@ def train(
       channels: 3, or 1 to read photos as grey; as the weights have it, else 3, if None.
       stem: ``auto`` (small for photos of up to 48 px), ``imagenet`` or ``small``.
       epochs, batch_size: instead of the recipe's; the rate follows the batch size.
+      budget: the wall-clock time that all of it may take, ``90s``, ``10m``, ``1.5h`` or seconds:
+        the epochs are as many as fit, and the recipe is ``fast`` if none is given.
       seed: of the split, the initialisation, the order and the augmentation.
       recipe, overrides: a recipe or its name, and fields to replace in it.
       out: the run folder; ``runs/<data>-<model>-<n>`` if None.
@@ -102,6 +107,11 @@ def train(
         return resume(out, device=device, workers=workers, quiet=quiet)
     if not 0 <= seed < 2**63:
         raise UserError(f"--seed {seed}: from 0 to 2⁶³ - 1")
+    began, limit = time.monotonic(), parse_budget(budget)
+    if limit and epochs is not None:
+        raise UserError("--budget and --epochs: the one follows from the other; give one of them")
+    if limit and recipe is None and weights is None:
+        recipe = "fast"
     check_options(model, stem, channels, recipe, overrides)
     Every.parse(checkpoint_every)
     said = Speed.parse(speed)
@@ -128,7 +138,7 @@ def train(
         dataset = open_dataset(data, **options)
         announce_data(dataset, console)
         preprocess = choose_preprocess(dataset, size, channels, start, console)
-        spec = choose_spec(dataset, model, stem, preprocess, start, console)
+        spec = choose_spec(dataset, model, stem, preprocess, recipe, start, console)
         chosen = choose_recipe(
             dataset, recipe, preprocess, epochs, batch_size, overrides, start, console
         )
@@ -145,6 +155,7 @@ def train(
             recipe=chosen.to_dict(),
             machine=machine.to_dict(),
             speed=str(said),
+            budget=limit,
             seed=seed,
             workers=default_workers() if workers is None else workers,
             processes=ranks.world,
@@ -162,7 +173,7 @@ def train(
                     folder.write_splits({k: v.ids for k, v in dataset.splits.items() if k != "all"})
                     folder.write_config(config)
                 console.say(f"run      {folder.path}")
-                return execute(folder, config, dataset, start, console, ranks)
+                return execute(folder, config, dataset, start, console, ranks, began=began)
             except UserError:
                 if ranks.leads and not checkpoint.generations(folder.checkpoints):
                     folder.discard()

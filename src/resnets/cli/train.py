@@ -33,6 +33,10 @@ def command(
     ] = None,
     size: Annotated[int | None, Option(min=1, help="Side of the network's input, pixels.")] = None,
     epochs: Annotated[int | None, Option(min=1, help="Passes over the training photos.")] = None,
+    budget: Annotated[
+        str | None,
+        Option(help="Time that all of it may take, as 10m: the epochs are as many as fit."),
+    ] = None,
     batch_size: Annotated[
         int | None, Option(min=4, help="Photos per step; the learning rate follows.")
     ] = None,
@@ -87,6 +91,7 @@ def command(
         channels=channels,
         stem=stem,
         epochs=epochs,
+        budget=budget,
         batch_size=batch_size,
         seed=seed,
         recipe=recipe,

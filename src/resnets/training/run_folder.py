@@ -33,6 +33,7 @@ class Config:
       processes, local: how many it trained in when it began, and on one machine; `job`: torchrun's
         name of them, if it has started them.
       speed: what was said of it, `machine`'s fields being what came of that.
+      budget: seconds that the whole run was to take; 0 for as long as its epochs do.
       start: the licence and the record of data of these weights, which the run's own carry on.
       spec, preprocess, recipe, machine: as their classes' `to_dict` gives them.
     """
@@ -55,6 +56,7 @@ class Config:
     job: str = ""
     weights: str | None = None
     speed: str = "exact"
+    budget: float = 0.0
     start: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod

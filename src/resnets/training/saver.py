@@ -11,12 +11,12 @@ from typing import Any, Protocol, Self
 
 from torch import Tensor
 
+from resnets import durations
 from resnets.errors import UserError
 from resnets.training import checkpoint
 
 SHARE = 0.02
 """The part of the time that writing at the end of epochs may take."""
-UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 Row = Mapping[str, float]
 
@@ -46,10 +46,10 @@ class Every:
         text = str(value).strip()
         if steps := re.fullmatch(r"(\d+) ?steps?", text):
             return cls(steps=int(steps[1]))
-        match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smh]?)", text)
-        if not match:
+        seconds = durations.seconds(text)
+        if seconds is None:
             raise UserError(f"--checkpoint-every {text!r}: write 90s, 5m, 1.5h or 200steps")
-        return cls(seconds=float(match[1]) * UNITS[match[2]])
+        return cls(seconds)
 
 
 NEVER = Every()

@@ -35,7 +35,7 @@ KEPT = ("layout", "precision", "compile", "graphs", "threads")
 """Fields of the machine that are chosen."""
 PER_CONVOLUTION = 1.5
 """Seconds of compiling forward and backward, until it has been measured here (docs/speed.md)."""
-FACTS = ("optimizer", "accumulate", "ema", "bn", "crop", "rotate", "jitter", "erase")
+FACTS = ("optimizer", "accumulate", "ema", "bn", "crop", "grow", "rotate", "jitter", "erase")
 """Fields of a recipe that change what a step computes."""
 
 

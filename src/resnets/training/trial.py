@@ -75,6 +75,13 @@ class Trial:
         self.say(f"speed    not {machine.manner()}: {dropped}")
         return {"dropped": dropped}
 
+    def steps(self, machine: Machine, done: float, count: int) -> list[float]:
+        """Return the seconds of some steps as they are when `done`, a part of the run, is behind;
+        the first one, which is slower, is not among them."""
+        stepper, whole = self._stepper(machine), self.plan.steps
+        moment = divmod(int(done * self.recipe.epochs * whole), whole)
+        return [self._seconds(stepper, number, moment) for number in range(count + 1)][1:]
+
     @cached_property
     def disagreement(self) -> str:
         """In which way bf16 differs too much from fp32, or nothing.
@@ -109,10 +116,13 @@ class Trial:
         step = statistics.median(spent)
         return {"step": step, "first": max(0.0, first - step)}
 
-    def _seconds(self, stepper: Stepper, number: int) -> float:
+    def _seconds(
+        self, stepper: Stepper, number: int, moment: tuple[int, int] | None = None
+    ) -> float:
+        """Return the seconds of a step at a moment of the run: an epoch, and a step of it."""
         step, samples, photos, labels = self._batches[number % len(self._batches)]
         began = self.clock()
-        stepper(samples, photos, labels, self._epoch, step, lambda: False)
+        stepper(samples, photos, labels, *(moment or (self._epoch, step)), lambda: False)
         if torch.accelerator.is_available():
             torch.accelerator.synchronize()
         return self.clock() - began
