@@ -285,7 +285,7 @@ def _finish(
 ) -> Run:
     """Judge the best weights on photos that training never used, and write it all down."""
     ranks.wait()  # until they are written
-    predictor = Predictor.load(folder.best, machine.device, config.workers)
+    predictor = Predictor.load(folder.best, machine.device, workers=config.workers)
     split = next(name for name in ("test", "val", "train") if name in caches)
     if split == "train":
         console.warn("no photos were held out: the figures are of the training photos themselves")

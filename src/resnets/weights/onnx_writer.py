@@ -109,7 +109,7 @@ class Graph:
         self.nodes.append(node)
         return name
 
-    def hold(self, name: str, value: Tensor | NDArray[Any] | list[int]) -> str:
+    def hold(self, name: str, value: Tensor | NDArray[Any] | list[int] | float) -> str:
         """Store a tensor, and return its name."""
         array = value.detach().numpy() if isinstance(value, Tensor) else np.array(value)
         self.tensors[name] = self.onnx.numpy_helper.from_array(np.ascontiguousarray(array), name)
@@ -165,10 +165,8 @@ def _norm(g: Graph, name: str, plan: layers.Norm, module: nn.Module, x: str, sid
     y = g.add("Reshape", f"{name}.groups", x, grouped)
     y = g.add("InstanceNormalization", f"{name}.unit", y, *unit, epsilon=plan.eps)
     y = g.add("Reshape", f"{name}.map", y, whole)
-    scale, shift = (
-        g.hold(f"{name}.{n}", t.view(1, -1, 1, 1))
-        for n, t in (("weight", module.weight), ("bias", module.bias))  # type: ignore[operator]
-    )
+    pixel = [module.get_parameter(key).view(1, -1, 1, 1) for key in ("weight", "bias")]
+    scale, shift = g.hold(f"{name}.weight", pixel[0]), g.hold(f"{name}.bias", pixel[1])
     return g.add("Add", name, g.add("Mul", f"{name}.scaled", y, scale), shift)
 
 
@@ -182,7 +180,7 @@ def _act(g: Graph, name: str, plan: layers.Act, module: nn.Module, x: str, side:
 def _pool(g: Graph, name: str, plan: layers.Pool, module: nn.Module, x: str, side: int) -> str:
     kernel, stride = plan.kernel, plan.stride
     pads = same(side, kernel, stride, (kernel - 1) // 2)
-    op, options = "MaxPool", {}
+    op, options = "MaxPool", dict[str, Any]()
     if plan.kind == "tf-max":
         pads = tf_same(side, kernel, stride)
     elif plan.kind == "avg":
@@ -204,13 +202,14 @@ def _padded(
     g: Graph, name: str, x: str, pads: list[int], value: float = 0.0, mode: str = "constant"
 ) -> str:
     """Pad the sides of ``N C H W``: the beginnings of all four, then the ends."""
-    held = g.hold(f"{name}.pads", pads), g.hold(f"{name}.value", np.float32(value))
+    held = g.hold(f"{name}.pads", pads), g.hold(f"{name}.value", np.array(value, np.float32))
     return g.add("Pad", name, x, *held, mode=mode)
 
 
 def _pad(g: Graph, name: str, plan: layers.Pad, module: nn.Module, x: str, side: int) -> str:
     if plan.stride > 1:
-        numbers = {"starts": [0, 0], "ends": [side] * 2, "axes": [2, 3], "steps": [plan.stride] * 2}
+        steps = [plan.stride] * 2
+        numbers = {"starts": [0, 0], "ends": [side] * 2, "axes": [2, 3], "steps": steps}
         held = [g.hold(f"{name}.{key}", value) for key, value in numbers.items()]
         x = g.add("Slice", f"{name}.subsampled", x, *held)
     before = (plan.outputs - plan.inputs) // 2
