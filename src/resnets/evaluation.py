@@ -133,6 +133,12 @@ def score(
     return SplitResult(split, cache, scored, values, figures)
 
 
+def headline(figures: Evaluation) -> dict[str, Any]:
+    """Return what a model file notes of a result."""
+    names = ("n", "top1", "top1_low", "top1_high", "top5", "balanced_accuracy")
+    return {name: getattr(figures, name) for name in names}
+
+
 def record_seen(dataset: Dataset) -> dict[str, Any]:
     """Return what a model file notes of the photos that training saw, so as to know them again.
 

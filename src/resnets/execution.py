@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +19,7 @@ from resnets.decoding import decode_splits
 from resnets.display import Display
 from resnets.errors import Interrupted, UserError
 from resnets.evaluate import Evaluation
-from resnets.evaluation import record_seen, report_result, score, write_predictions
+from resnets.evaluation import headline, record_seen, report_result, score, write_predictions
 from resnets.nn import ResNet
 from resnets.nn.surgery import zero_init_residual
 from resnets.predict import Predictor
@@ -292,7 +291,7 @@ def _finish(
     result = score(predictor, caches[split], split, console, ranks)
     figures = result.evaluation
     if ranks.leads:
-        metrics = {**predictor.model.metrics, "split": split, **_headline(figures)}
+        metrics = {**predictor.model.metrics, "split": split, **headline(figures)}
         model_file.save(dataclasses.replace(predictor.model, metrics=metrics), folder.best)
         write_predictions(result, predictor.classes, folder.predictions)
         title = f"{config.spec['name']} on {dataset.name}"
@@ -302,11 +301,6 @@ def _finish(
     console.say(f"model    {folder.best}")
     console.say(f"report   {folder.report}")
     return Run(folder.path, folder.best, folder.report, split, figures)
-
-
-def _headline(figures: Evaluation) -> dict[str, Any]:
-    names = ("n", "top1", "top1_low", "top1_high", "top5", "balanced_accuracy")
-    return {name: getattr(figures, name) for name in names}
 
 
 @dataclass(frozen=True)
