@@ -28,7 +28,8 @@ def quantize(model: Model, photos: Tensor) -> tuple[dict[str, Tensor], dict[str,
 
     Each filter of a convolution has a scale of its own; those of the maps are of their ranges over
     `photos` (``N C H W``, normalised), and the biases make up for what rounding shifts on average
-    (NNCF's ``performance`` preset with fast bias correction).
+    (NNCF's ``performance`` preset with fast bias correction). The additions stay in float: what
+    they round would go on through the shortcuts to the end.
 
     Raises:
       UserError: OpenVINO or NNCF is not installed, or they cannot quantise this network.
@@ -43,6 +44,7 @@ def quantize(model: Model, photos: Tensor) -> tuple[dict[str, Tensor], dict[str,
                 preset=nncf.QuantizationPreset.PERFORMANCE,
                 subset_size=len(photos),
                 fast_bias_correction=True,
+                ignored_scope=nncf.IgnoredScope(types=["Add"], validate=False),
             )
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]

@@ -179,14 +179,14 @@ def _act(g: Graph, name: str, plan: layers.Act, module: nn.Module, x: str, side:
 
 def _pool(g: Graph, name: str, plan: layers.Pool, module: nn.Module, x: str, side: int) -> str:
     kernel, stride = plan.kernel, plan.stride
-    pads = same(side, kernel, stride, (kernel - 1) // 2)
+    half = kernel // 2
+    pads = (half, half) if kernel % 2 else same(side, kernel, stride, 0)
     op, options = "MaxPool", dict[str, Any]()
     if plan.kind == "tf-max":
         pads = tf_same(side, kernel, stride)
     elif plan.kind == "avg":
         op, options, pads = "AveragePool", {"count_include_pad": 0}, same(side, kernel, stride, 0)
     elif plan.kind == "zero-max":
-        half = kernel // 2
         # ONNX Runtime would hand zeros on to the pool, which pads with −∞: so a little more.
         x = _padded(g, f"{name}.padded", x, [0, 0, half, half] * 2, value=TINY)
         pads = 0, 0
