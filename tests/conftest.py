@@ -1,7 +1,9 @@
-"""Shared by all tests: one thread, no time limits, specs of every kind, and measured networks."""
+"""Shared by all tests: one thread, no time limits, specs of every kind, the rows of the zoo in
+small, numbers for networks, and measured networks."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 
 from resnets.nn import ResNet
 from resnets.spec import CHOICES, HEAD_POOLS, POOLS, Head, ResNetSpec, Stem
+from resnets.zoo import ZOO
 
 torch.set_num_threads(1)
 settings.register_profile(
@@ -111,6 +114,72 @@ def _smallest(spec: ResNetSpec) -> int:
 
 
 st.register_type_strategy(ResNetSpec, _specs())
+
+
+# -- every row of the zoo, small: a test that takes `row_spec` runs for each -----------------------
+
+NARROW = (16, 32, 64, 128)
+
+
+def reduced(spec: ResNetSpec) -> ResNetSpec:
+    """Return a spec with the same kinds of layers, at most two blocks a stage, and narrow."""
+    widths = (NARROW if spec.norm == "batch" else (32, 32, 64, 64))[: len(spec.widths)]
+    widths += (64,) * (len(spec.widths) - len(widths))
+
+    def thin(stem: Stem | None, width: int) -> Stem | None:
+        hidden = () if stem is None else tuple(min(h, 8) for h in stem.hidden)
+        return stem and dataclasses.replace(stem, width=width, hidden=hidden)
+
+    return spec.replace(
+        name="reduced",
+        depths=tuple(min(depth, 2) for depth in spec.depths),
+        widths=widths,
+        stem=thin(spec.stem, widths[0]),
+        entries=tuple(thin(entry, w) for entry, w in zip(spec.entries, widths, strict=False)),
+        num_classes=min(10, spec.num_classes),
+        image_size=64,
+    )
+
+
+REDUCED: dict[ResNetSpec, list[str]] = {}
+"""Every row of the zoo, by its reduced spec: those that differ in depth only share one."""
+for row in ZOO.values():
+    REDUCED.setdefault(reduced(row.spec), []).append(row.spec.name)
+
+
+@pytest.fixture(scope="session")
+def small() -> Callable[[str], ResNetSpec]:
+    """Return a function that gives the reduced spec of a row."""
+    return lambda name: reduced(ZOO[name].spec)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "row_spec" in metafunc.fixturenames:
+        names = [names[0] for names in REDUCED.values()]
+        metafunc.parametrize("row_spec", list(REDUCED), ids=names)
+
+
+# -- numbers for networks: what starts at 0 or 1 hides what is left out ----------------------------
+
+
+def _draw(net: nn.Module) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for name, value in net.state_dict().items():
+        if not value.is_floating_point():
+            value.zero_()
+        elif name.endswith("running_var"):
+            value.uniform_(0.5, 1.5, generator=generator)
+        elif value.ndim == 1:
+            value.normal_(1.0 if name.endswith("weight") else 0.0, 0.2, generator=generator)
+        else:
+            bound = math.sqrt(3 / value[0].numel())
+            value.uniform_(-bound, bound, generator=generator)
+
+
+@pytest.fixture(scope="session")
+def draw() -> Callable[[nn.Module], None]:
+    """Return a function that gives every tensor of a network, the norms' too, drawn values."""
+    return _draw
 
 
 # -- what a built network has ---------------------------------------------------------------------

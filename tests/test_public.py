@@ -30,13 +30,13 @@ PUBLIC = [
 # of one floor do not know each other, but all of a floor knows its top-level modules.
 FLOORS: tuple[tuple[str, ...], ...] = (
     (
-        *("errors", "files", "console", "version", "checks", "llvm", "timings"),
-        *("layers", "axes", "plan", "unroll", "spec", "zoo", "diagram"),
+        *("errors", "extras", "files", "timings", "console", "version", "checks", "durations"),
+        *("llvm", "layers", "axes", "plan", "unroll", "spec", "zoo", "diagram"),
     ),
     ("nn", "keras"),
     ("data", "weights"),
     ("training", "evaluate"),
-    ("tasks",),
+    ("tasks", "engines"),
     (
         "predict",
         "evaluation",

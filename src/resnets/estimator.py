@@ -19,7 +19,6 @@ from resnets.evaluation import open_for
 from resnets.experiment import train
 from resnets.predict import Predictor
 from resnets.training.processes import launched
-from resnets.weights import model_file
 
 
 class ResNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -78,7 +77,7 @@ class ResNetClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         options |= {"test_fraction": 0.0} if labels is not None else {}
         with tempfile.TemporaryDirectory(prefix="resnets-") as folder:
             run = train(data, out=Path(folder) / "run", **options)
-            self.predictor_ = Predictor.of(model_file.load(run.model), self.device, self.workers)
+            self.predictor_ = Predictor.load(run.model, self.device, workers=self.workers)
         # Labels come back as what they went in as: 3 rather than "3".
         kinds = dict(zip(names, [] if labels is None else labels, strict=True))
         own = np.array([kinds.get(name, name) for name in self.predictor_.classes])

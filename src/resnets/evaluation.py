@@ -25,8 +25,6 @@ from resnets.files import atomic
 from resnets.predict import Predictor
 from resnets.training.distributed import Ranks
 from resnets.training.inference import score_split
-from resnets.training.machine import Machine
-from resnets.weights.model_file import Model
 
 MISTAKES = 24
 THUMBNAIL = 160
@@ -74,6 +72,8 @@ def evaluate_model(
     *,
     device: str | None = None,
     workers: int | None = None,
+    engine: str | None = None,
+    precision: str | None = None,
     report: Path | None = None,
     out: Path | None = None,
     console: Console | None = None,
@@ -85,13 +85,16 @@ def evaluate_model(
       split: ``train``, ``val``, ``test`` or ``all``; else see `open_for`.
       columns: `open_dataset`'s ``path_column`` and ``label_column``.
       device, workers: where to compute, and threads that decode photos.
+      engine, precision: what computes, and how exactly, as `Predictor.of` takes them.
       report, out: files for the HTML report and for every prediction (Parquet).
 
     Raises:
       UserError: the model or the data cannot be used, or their classes differ.
     """
     console = console or Console()
-    predictor = Predictor.load(model, device, workers)
+    predictor = Predictor.load(
+        model, device, workers=workers, engine=engine, precision=precision, say=console.say
+    )
     dataset, samples, split, how = open_for(predictor, data, split, columns or {})
     console.say(f"data     {dataset.root}: {len(samples):,} photos of {split} ({how})")
     cache = ImageCache(samples, predictor.model.preprocess, Storage("none"))
@@ -119,9 +122,8 @@ def score(
     samples = cache.samples
     with console.track(f"Evaluating on {split}", len(samples)) as advance:
         scored, values = score_split(
-            predictor.net,
+            predictor.ready.engine,
             predictor.task,
-            predictor.machine,
             cache,
             predictor.workers,
             ranks,
@@ -129,6 +131,12 @@ def score(
         )
     figures = evaluate(values, samples.labels[scored], predictor.classes)
     return SplitResult(split, cache, scored, values, figures)
+
+
+def headline(figures: Evaluation) -> dict[str, Any]:
+    """Return what a model file notes of a result."""
+    names = ("n", "top1", "top1_low", "top1_high", "top5", "balanced_accuracy")
+    return {name: getattr(figures, name) for name in names}
 
 
 def record_seen(dataset: Dataset) -> dict[str, Any]:
@@ -203,7 +211,6 @@ def report_result(
     history: Sequence[Mapping[str, float]] = (),
 ) -> None:
     """Write the HTML report of a result. Raises UserError if it cannot be written."""
-    model = predictor.model
     notes = list(dataset.notes)
     if result.split == "val":
         notes.append("These photos chose the weights, so the figures are a little too good.")
@@ -215,14 +222,16 @@ def report_result(
         evaluation=result.evaluation,
         split=result.split,
         history=history,
-        facts=_facts(model, dataset, predictor.machine),
+        facts=_facts(predictor, dataset),
         mistakes=worst_mistakes(result, predictor.classes),
         notes=notes,
     )
 
 
-def _facts(model: Model, dataset: Dataset, machine: Machine) -> dict[str, dict[str, str]]:
+def _facts(predictor: Predictor, dataset: Dataset) -> dict[str, dict[str, str]]:
+    model, ready = predictor.model, predictor.ready
     spec, preprocess = model.spec, model.preprocess
+    machine = predictor.machine.describe() | {"engine": ready.name, "precision": ready.precision}
     splits = {f"{k} photos": f"{len(v):,}" for k, v in dataset.splits.items() if k != "all"}
     return {
         "Model": {
@@ -234,7 +243,7 @@ def _facts(model: Model, dataset: Dataset, machine: Machine) -> dict[str, dict[s
         "Data": {"source": dataset.root, "classes": str(len(dataset.classes)), **splits}
         | {k: str(v) for k, v in model.data.items() if k in ("fingerprint", "kind", "seed")},
         "Recipe": {k: str(v) for k, v in model.recipe.items()},
-        "Machine": machine.describe() | dict(model.versions),
+        "Machine": machine | dict(model.versions),
     }
 
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from resnets.decoding import decode_splits
 from resnets.display import Display
 from resnets.errors import Interrupted, UserError
 from resnets.evaluate import Evaluation
-from resnets.evaluation import record_seen, report_result, score, write_predictions
+from resnets.evaluation import headline, record_seen, report_result, score, write_predictions
 from resnets.nn import ResNet
 from resnets.nn.surgery import pass_through, whiten_stem, zero_init_residual
 from resnets.predict import Predictor
@@ -177,7 +176,7 @@ def _affordable(
     return dataclasses.replace(trial.recipe, epochs=int(trial.ranks.text(str(epochs))))
 
 
-def _judged(splits: Mapping[str, Any]) -> str:
+def _judged(splits: Mapping[str, object]) -> str:
     """Return the split that the trained model is judged on."""
     return next(name for name in ("test", "val", "train") if name in splits)
 
@@ -352,14 +351,14 @@ def _finish(
 ) -> Run:
     """Judge the best weights on photos that training never used, and write it all down."""
     ranks.wait()  # until they are written
-    predictor = Predictor.load(folder.best, machine.device, config.workers)
+    predictor = Predictor.load(folder.best, machine.device, workers=config.workers)
     split = _judged(caches)
     if split == "train":
         console.warn("no photos were held out: the figures are of the training photos themselves")
     result = score(predictor, caches[split], split, console, ranks)
     figures = result.evaluation
     if ranks.leads:
-        metrics = {**predictor.model.metrics, "split": split, **_headline(figures)}
+        metrics = {**predictor.model.metrics, "split": split, **headline(figures)}
         model_file.save(dataclasses.replace(predictor.model, metrics=metrics), folder.best)
         write_predictions(result, predictor.classes, folder.predictions)
         title = f"{config.spec['name']} on {dataset.name}"
@@ -369,11 +368,6 @@ def _finish(
     console.say(f"model    {folder.best}")
     console.say(f"report   {folder.report}")
     return Run(folder.path, folder.best, folder.report, split, figures)
-
-
-def _headline(figures: Evaluation) -> dict[str, Any]:
-    names = ("n", "top1", "top1_low", "top1_high", "top5", "balanced_accuracy")
-    return {name: getattr(figures, name) for name in names}
 
 
 @dataclass(frozen=True)

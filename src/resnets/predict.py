@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -11,10 +11,10 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
 
 from resnets.data.images import DecodeError
 from resnets.data.loader import prefetch
+from resnets.engines import Ready, check, device_for, open_engine
 from resnets.errors import UserError
 from resnets.tasks.classify import Classify
 from resnets.training.inference import BATCH, probabilities
@@ -23,6 +23,7 @@ from resnets.weights import model_file
 from resnets.weights.model_file import Model
 
 T = TypeVar("T")
+Say = Callable[[str], None]
 Source = str | Path | bytes | Image.Image | NDArray[Any]
 
 
@@ -46,29 +47,60 @@ class Predictor:
     """A trained model on a device. `classes` names the columns of `probabilities`."""
 
     model: Model
-    net: nn.Module = field(repr=False)
+    ready: Ready
     machine: Machine
     task: Classify
     workers: int
 
     @classmethod
-    def load(cls, path: str | Path, device: str | None = None, workers: int | None = None) -> Self:
-        """Read a model file. Raises UserError for a file that is none, or no such device."""
-        return cls.of(model_file.load(path), device, workers)
+    def load(cls, path: str | Path, device: str | None = None, **options: Any) -> Self:
+        """Read a model file; `options` are those of `of`.
+
+        Raises:
+          UserError: the file is no model file, or `of` says why it cannot be used.
+        """
+        return cls.of(model_file.load_any(path), device, **options)
 
     @classmethod
-    def of(cls, model: Model, device: str | None = None, workers: int | None = None) -> Self:
-        """Make a model ready to use. Raises UserError if it does not tell classes apart."""
+    def of(
+        cls,
+        model: Model,
+        device: str | None = None,
+        *,
+        workers: int | None = None,
+        engine: str | None = None,
+        precision: str | None = None,
+        photos: int | None = None,
+        say: Say = lambda text: None,
+    ) -> Self:
+        """Make a model ready to use.
+
+        Args:
+          model: one that tells classes apart.
+          device: ``cpu``, ``cuda`` …; the best there is if not given.
+          workers: threads that decode photos; one a core if not given.
+          engine: ``torch`` (if not given), ``openvino``, ``onnxruntime``, or ``auto`` for the
+            fastest of those that are installed, which is measured once and remembered. A model
+            that is quantised takes ``openvino`` by itself.
+          precision: ``fp32`` (if not given) or ``bf16``; of a quantised model ``int8``.
+          photos: how many there will be at least, if that is known: for few nothing is measured.
+          say: told which engine was chosen, and why.
+
+        Raises:
+          UserError: it tells no classes apart, there is no such device, or the engine is not
+            installed or cannot do this.
+        """
         if model.task != Classify.name:
             name, size = model.spec.name, model.spec.num_classes or model.spec.num_features
             raise UserError(
                 f"{name} puts out an embedding of {size} numbers, not classes; for them: "
                 f"resnets.create_model({name!r}, weights=…)"
             )
-        machine = Machine.detect(device)
-        net = machine.place(model.network())
+        name, precision = check(model, engine, precision)
+        machine = Machine.detect(device_for(name, device))
+        ready = open_engine(model, machine, name, precision, photos, say)
         workers = default_workers() if workers is None else workers
-        return cls(model, net, machine, Classify(model.classes), workers)
+        return cls(model, ready, machine, Classify(model.classes), workers)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -125,7 +157,7 @@ class Predictor:
 
         batches = prefetch(decode, _batched(inputs, BATCH), self.workers)
         for tags, values in probabilities(
-            self.net, self.task, self.model.preprocess, self.machine, batches
+            self.ready.engine, self.task, self.model.preprocess, batches
         ):
             remaining = iter(values)
             for tag in tags:
@@ -138,10 +170,23 @@ def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def load(path: str | Path, device: str | None = None) -> Predictor:
+def load(
+    path: str | Path,
+    device: str | None = None,
+    *,
+    engine: str | None = None,
+    precision: str | None = None,
+) -> Predictor:
     """Return a ready predictor from a model file.
 
+    Args:
+      path: the model file.
+      device: ``cpu``, ``cuda`` …; the best there is if not given.
+      engine: ``torch`` (if not given), ``openvino``, ``onnxruntime``, or ``auto`` for the fastest.
+      precision: ``fp32`` or ``bf16``; a model that is quantised has its own.
+
     Raises:
-      UserError: the file is missing, damaged, changed, or no model file.
+      UserError: the file is missing, damaged, changed, or no model file; or the engine is not
+        installed or cannot do this.
     """
-    return Predictor.load(path, device)
+    return Predictor.load(path, device, engine=engine, precision=precision)

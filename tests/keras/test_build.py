@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import subprocess
 import sys
@@ -19,36 +18,9 @@ from resnets.keras import create_model, get_state
 from resnets.keras.layers import ReflectionPadding2D, StandardizedConv2D
 from resnets.nn import ResNet
 from resnets.spec import Head, ResNetSpec, Stem
-from resnets.zoo import ZOO
 
-NARROW = (16, 32, 64, 128)
 TINY = ResNetSpec("tiny", (1, 1), (4, 8), stem=Stem(4, 3, 1, "max"), num_classes=3, image_size=8)
 
-
-def reduced(spec: ResNetSpec) -> ResNetSpec:
-    """Return a spec with the same kinds of layers, at most two blocks a stage, and narrow."""
-    widths = (NARROW if spec.norm == "batch" else (32, 32, 64, 64))[: len(spec.widths)]
-    widths += (64,) * (len(spec.widths) - len(widths))
-
-    def thin(stem: Stem | None, width: int) -> Stem | None:
-        hidden = () if stem is None else tuple(min(h, 8) for h in stem.hidden)
-        return stem and dataclasses.replace(stem, width=width, hidden=hidden)
-
-    return spec.replace(
-        name="reduced",
-        depths=tuple(min(depth, 2) for depth in spec.depths),
-        widths=widths,
-        stem=thin(spec.stem, widths[0]),
-        entries=tuple(thin(entry, w) for entry, w in zip(spec.entries, widths, strict=False)),
-        num_classes=min(10, spec.num_classes),
-        image_size=64,
-    )
-
-
-REDUCED: dict[ResNetSpec, list[str]] = {}
-"""Every row of the zoo, by its reduced spec: those that differ in depth only share one."""
-for row in ZOO.values():
-    REDUCED.setdefault(reduced(row.spec), []).append(row.spec.name)
 
 MIXES = {
     "max pool over negative values": TINY.replace(stem=Stem(4, 3, 1, "max", act=False)),
@@ -81,13 +53,13 @@ def ours(model: keras.Model) -> set[type]:
     return {kind for kind in kinds if not kind.__module__.startswith("keras.")}
 
 
-@pytest.mark.parametrize("spec", REDUCED, ids=[names[0] for names in REDUCED.values()])
 def test_every_row_computes_what_pytorch_does(
-    spec: ResNetSpec,
+    row_spec: ResNetSpec,
     torch_net: Callable[..., ResNet],
     torch_state: Callable[[ResNet], dict[str, np.ndarray]],
     assert_same: Callable[..., None],
 ) -> None:
+    spec = row_spec
     net = torch_net(spec)
     model = create_model(spec, weights=torch_state(net))
     assert sum(math.prod(value.shape) for value in model.trainable_weights) == spec.params()
@@ -139,10 +111,11 @@ def test_pools_at_every_size(
 @pytest.mark.parametrize("name", ["resnet18", "resnet50_v2", "resnet9", "tutorial_pytorch"])
 def test_stages_are_called_as_in_pytorch(
     name: str,
+    small: Callable[[str], ResNetSpec],
     torch_net: Callable[..., ResNet],
     torch_state: Callable[[ResNet], dict[str, np.ndarray]],
 ) -> None:
-    net = torch_net(reduced(ZOO[name].spec))
+    net = torch_net(small(name))
     model = create_model(net.spec, weights=torch_state(net))
     photos = torch.randn(1, 3, 40, 33)
     with torch.no_grad():

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from resnets.cli.options import Force, check_output, pairs
+from resnets.cli.options import Force, LabelColumn, PathColumn, Workers, check_output, pairs
 from resnets.errors import UserError
 from resnets.zoo import get_spec
 
@@ -20,14 +20,15 @@ def command(
     target: Annotated[
         Path,
         typer.Argument(
-            metavar="DST", help="A model file (.safetensors), or with --to: .pth, .keras, a folder."
+            metavar="DST",
+            help="A model file (.safetensors), or with --to: .pth, .keras, .onnx, a folder.",
         ),
     ],
     to: Annotated[
         str | None,
         Option(
-            help="torchvision (.safetensors, .pth), keras (.keras, .weights.h5), timm or "
-            "transformers (a folder); a model file if not given."
+            help="torchvision (.safetensors, .pth), keras (.keras, .weights.h5), onnx (.onnx), "
+            "timm or transformers (a folder); a model file if not given."
         ),
     ] = None,
     arch: Annotated[
@@ -53,6 +54,16 @@ def command(
     in_channels: Annotated[
         int | None, Option(min=1, help="Channels that the stem is changed to read: 1 for grey.")
     ] = None,
+    precision: Annotated[
+        str | None,
+        Option(help="int8: a model file that is quantised, for `predict` and `evaluate`."),
+    ] = None,
+    data: Annotated[
+        str | None, Option(help="What to quantise with: the data that the model was trained on.")
+    ] = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    workers: Workers = None,
     licence: Annotated[str | None, Option(help="Of the weights, for the model file.")] = None,
     force: Force = False,
 ) -> None:
@@ -63,6 +74,7 @@ def command(
         raise UserError(f"{target} exists: choose another name, or --force to overwrite it")
     if to is None and target.suffix != ".safetensors":
         raise UserError(f"{target}: a model file ends in .safetensors; --to for another project's")
+    _check_precision(precision, data, to)
     from resnets.console import Console
     from resnets.weights import model_file
     from resnets.weights.convert import open_model
@@ -88,6 +100,12 @@ def command(
         licence=licence,
         say=console.say,
     )
+    if precision is not None:
+        from resnets.quantization import quantize_model
+
+        assert data is not None
+        columns = {"path_column": path_column, "label_column": label_column}
+        model = quantize_model(model, data, columns, force=force, workers=workers, console=console)
     if to is None:
         model_file.save(model, target)
     else:
@@ -95,6 +113,17 @@ def command(
     console.say(f"wrote    {target}")
     if to in ("torchvision", "keras"):
         console.say("         without class names, and without how photos are read")
+
+
+def _check_precision(precision: str | None, data: str | None, to: str | None) -> None:
+    if precision not in (None, "int8"):
+        raise UserError(f"--precision {precision}: a model file is in fp32, or else in int8")
+    if precision is None and data is not None:
+        raise UserError(f"--data {data}: is for --precision int8")
+    if precision is not None and data is None:
+        raise UserError("--precision int8: needs --data, photos to calibrate and to judge on")
+    if precision is not None and to is not None:
+        raise UserError("--precision int8: is for a model file; leave --to out")
 
 
 def _lines(path: Path) -> list[str]:

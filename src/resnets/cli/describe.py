@@ -35,7 +35,7 @@ def command(
     if model not in ZOO and (Path(model).exists() or Path(model).suffix == ".safetensors"):
         from resnets.weights import model_file
 
-        loaded = model_file.load(model)
+        loaded = model_file.load_any(model)
         spec, held = loaded.spec, loaded.describe()
         held["data"].pop("seen", None)  # digests of photos, which say nothing to people
         held.pop("spec")

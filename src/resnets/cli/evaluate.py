@@ -9,10 +9,12 @@ import typer
 
 from resnets.cli.options import (
     Device,
+    Engine,
     Force,
     Json,
     LabelColumn,
     PathColumn,
+    Precision,
     Workers,
     check_output,
     json_path,
@@ -34,6 +36,8 @@ def command(
     label_column: LabelColumn = None,
     device: Device = None,
     workers: Workers = None,
+    engine: Engine = None,
+    precision: Precision = None,
     force: Force = False,
 ) -> None:
     """Measure a model on labelled photos, with a 95 % interval."""
@@ -47,7 +51,16 @@ def command(
 
     columns = {"path_column": path_column, "label_column": label_column}
     result = evaluate_model(
-        model, data, split, columns, device=device, workers=workers, report=report, out=out
+        model,
+        data,
+        split,
+        columns,
+        device=device,
+        workers=workers,
+        engine=engine,
+        precision=precision,
+        report=report,
+        out=out,
     )
     if json:
         write_json(result.to_json(), json)

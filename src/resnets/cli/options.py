@@ -21,6 +21,12 @@ Processes = Annotated[
     int | None,
     typer.Option("--nproc", min=1, help="Processes on this machine that train together."),
 ]
+Engine = Annotated[
+    str | None, typer.Option(help="auto (the fastest), torch, openvino or onnxruntime.")
+]
+Precision = Annotated[
+    str | None, typer.Option(help="fp32 or bf16; a model that is quantised has its own.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite outputs that exist.")]
 Json = Annotated[
     str | None, typer.Option("--json", metavar="F", help="Write JSON to F, or - for the screen.")

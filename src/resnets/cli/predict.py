@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from resnets.cli.options import Device, Force, Workers, check_output
+from resnets.cli.options import Device, Engine, Force, Precision, Workers, check_output
 from resnets.errors import UserError
 
 
@@ -25,12 +26,15 @@ def command(
     ] = None,
     device: Device = None,
     workers: Workers = None,
+    engine: Engine = "auto",
+    precision: Precision = None,
     force: Force = False,
 ) -> None:
     """Name what is in photos: one row for every input, in order, whatever is wrong with it."""
     check_output(out, force)
     from resnets.console import Console
     from resnets.data.sources import find_images
+    from resnets.engines.choose import ENOUGH
     from resnets.predict import Predictor
     from resnets.rows import open_rows
 
@@ -39,8 +43,18 @@ def command(
     total = failed = 0
     ignored: Counter[str] = Counter()
     with open_rows(out, top) as write:
-        predictor = Predictor.load(model, device, workers)
-        inputs = ((path, path) for path in find_images(paths, ignored))
+        found = find_images(paths, ignored)
+        first = list(islice(found, ENOUGH))
+        predictor = Predictor.load(
+            model,
+            device,
+            workers=workers,
+            engine=engine,
+            precision=precision,
+            photos=len(first),
+            say=console.say,
+        )
+        inputs = ((path, path) for path in chain(first, found))
         with console.track("Predicting", None) as advance:
             for row in predictor.stream(inputs, top):
                 write(row)

@@ -34,10 +34,13 @@ class TfConv2d(nn.Conv2d):
 class StandardizedConv2d(nn.Conv2d):
     """A convolution whose filters have mean 0 and variance 1 (Qiao et al. 2019, 1903.10520)."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def standardized(self) -> Tensor:
+        """Return the weights as they are used."""
         variance, mean = torch.var_mean(self.weight, (1, 2, 3), correction=0, keepdim=True)
-        weight = (self.weight - mean) * torch.rsqrt(variance + STANDARD_EPS)
-        return self._conv_forward(x, weight, self.bias)  # type: ignore[no-any-return]
+        return (self.weight - mean) * torch.rsqrt(variance + STANDARD_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.standardized(), self.bias)  # type: ignore[no-any-return]
 
 
 class StandardizedTfConv2d(StandardizedConv2d, TfConv2d):

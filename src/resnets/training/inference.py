@@ -1,13 +1,15 @@
 """The one way in which a network sees photos outside training steps.
 
 Training's validation, `evaluate` and `predict` call `probabilities` with the same preprocessing,
-layout, batch size and full float32, so that a photo gets the same answer from each.
+layout and batch size, so that a photo gets the same answer from each. What computes the outputs is
+an `Engine`: `Eager`, in full float32, unless others were asked for (`resnets.engines`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -19,31 +21,70 @@ from resnets.data.loader import prefetch
 from resnets.data.preprocess import Preprocess
 from resnets.errors import UserError
 from resnets.training.distributed import Alone, Ranks
-from resnets.training.machine import Machine, full_precision
+from resnets.training.machine import full_precision
 from resnets.training.task import Task
 
 BATCH = 64
 T = TypeVar("T")
+Wait = Callable[[], Tensor]
+
+
+class Engine(Protocol):
+    """What computes a network."""
+
+    @property
+    def device(self) -> str:
+        """Where it takes photos: ``cpu``, ``cuda`` …"""
+        ...
+
+    def start(self, images: Tensor) -> Wait:
+        """Begin with normalised photos ``N C H W`` (channels-last, on `device`; perhaps none).
+
+        The function that it returns waits for their outputs ``N outputs`` (float32).
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Eager:
+    """PyTorch, one operation after another: `net` is in evaluation mode on `device`."""
+
+    net: nn.Module
+    device: str
+    dtype: torch.dtype = torch.float32
+
+    def start(self, images: Tensor) -> Wait:
+        with full_precision():
+            outputs: Tensor = self.net(images.to(self.dtype)).float()
+        return lambda: outputs  # which on a GPU are still being computed
 
 
 def probabilities(
-    net: nn.Module,
+    engine: Engine,
     task: Task,
     preprocess: Preprocess,
-    machine: Machine,
     batches: Iterable[tuple[T, NDArray[np.uint8]]],
 ) -> Iterator[tuple[T, NDArray[np.float32]]]:
     """Yield what came with each batch, and its probabilities ``N classes``.
 
-    `net` is in evaluation mode on the machine's device; a batch is prepared photos
-    ``N resize resize C`` (uint8), and may be empty.
+    A batch is prepared photos ``N resize resize C`` (uint8), and may be empty. While one is
+    computed, the next is taken and normalised.
     """
+
+    def finish(tag: T, wait: Wait) -> tuple[T, NDArray[np.float32]]:
+        with full_precision():
+            return tag, task.probabilities(wait()).cpu().numpy()
+
+    started: list[tuple[T, Wait]] = []
     for tag, photos in batches:
         with full_precision():
-            images = torch.from_numpy(photos).to(machine.device)
-            outputs = net(preprocess.normalize(preprocess.center(images)))
-            result: Tensor = task.probabilities(outputs)
-        yield tag, result.cpu().numpy()
+            images = torch.from_numpy(photos).to(engine.device)
+            wait = engine.start(preprocess.normalize(preprocess.center(images)))
+        started.append((tag, wait))
+        if len(started) > 1:
+            yield finish(*started.pop(0))
+    for tag, wait in started:
+        yield finish(tag, wait)
 
 
 class Stopped(Exception):
@@ -51,9 +92,8 @@ class Stopped(Exception):
 
 
 def score_split(
-    net: nn.Module,
+    engine: Engine,
     task: Task,
-    machine: Machine,
     cache: ImageCache,
     workers: int,
     ranks: Ranks | None = None,
@@ -82,7 +122,7 @@ def score_split(
     answered = np.zeros(n, np.uint8)
     answers = np.zeros((0, 0), np.float32)
     photos = prefetch(get, own, workers)
-    for (counts, samples), values in probabilities(net, task, cache.preprocess, machine, photos):
+    for (counts, samples), values in probabilities(engine, task, cache.preprocess, photos):
         answers = answers if len(answers) else np.zeros((n, values.shape[1]), np.float32)
         if counts:
             answers[samples], answered[samples] = values, 1

@@ -24,7 +24,7 @@ from resnets.errors import Interrupted, UserError
 from resnets.nn import ResNet
 from resnets.training import checkpoint
 from resnets.training.distributed import Alone, Ranks
-from resnets.training.inference import Stopped, score_split
+from resnets.training.inference import Eager, Stopped, score_split
 from resnets.training.interrupt import Interrupt
 from resnets.training.machine import Machine
 from resnets.training.optim import learning_rate
@@ -179,7 +179,12 @@ class Trainer:
         net = self.weights.eval()
         try:
             samples, probabilities = score_split(
-                net, self.task, self.machine, self.val, self.workers, self.ranks, stop=self._stop
+                Eager(net, self.machine.device),
+                self.task,
+                self.val,
+                self.workers,
+                self.ranks,
+                stop=self._stop,
             )
         except Stopped:
             self._leave()

@@ -22,6 +22,7 @@ from resnets.spec import ResNetSpec
 from resnets.weights.dialects import DIALECTS
 from resnets.weights.maps import to_theirs
 from resnets.weights.model_file import Model
+from resnets.weights.onnx_writer import to_onnx
 from resnets.weights.origins import RESAMPLING
 from resnets.zoo import ZOO, imagenet
 
@@ -36,12 +37,13 @@ TIMM = frozenset(row.spec.name for row in imagenet.rows() if not NOT_TIMMS.fullm
 
 
 def export(model: Model, to: str, path: Path, force: bool = False) -> None:
-    """Write a model for ``torchvision``, ``timm``, ``transformers`` or ``keras``.
+    """Write a model for ``torchvision``, ``timm``, ``transformers``, ``keras`` or ``onnx``.
 
     torchvision gets a state dict (``.safetensors`` or ``.pth``); timm and transformers a folder
     that ``timm.create_model("local-dir:…")`` and ``from_pretrained`` open, with how photos are
     read; Keras a ``.keras`` model, or ``.weights.h5``: of keras.applications for its rows, else of
-    `resnets.keras`. With `force` the files of a folder that exists are replaced.
+    `resnets.keras`; ONNX a graph from normalised photos to logits (`onnx_writer`). With `force` the
+    files of a folder that exists are replaced.
 
     Raises:
       UserError: an unknown project, one that has no such network, or a file that cannot be written.
@@ -238,9 +240,20 @@ def _keras(model: Model, path: Path, force: bool) -> None:
 
 KERAS_OWN = ("keras-applications", "keras-applications-v2")
 RESAMPLING_CODES = {name: code for code, name in RESAMPLING.items()}
+
+
+def _onnx(model: Model, path: Path, force: bool) -> None:
+    if path.suffix != ".onnx":
+        raise UserError(f"{path}: ONNX is written as .onnx")
+    content = to_onnx(model)
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
 WRITERS: dict[str, Callable[[Model, Path, bool], None]] = {
     "torchvision": _torchvision,
     "timm": _timm,
     "transformers": _transformers,
     "keras": _keras,
+    "onnx": _onnx,
 }

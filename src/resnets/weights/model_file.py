@@ -4,13 +4,16 @@ Its header carries, under ``resnets``, a JSON object with the spec, task, class 
 preprocessing, recipe, metrics, data record, licence and versions, and under ``sha256`` the digest
 of that object and all tensors. Reading checks the digest; nothing is ever unpickled, and nothing
 named in the file is imported.
+
+A model that is quantised to int8 is such a file, too, of a format of its own: in place of weights
+it holds what OpenVINO runs (`resnets.weights.quantized`), and a record of how it was made.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,12 +29,14 @@ from resnets.files import atomic
 from resnets.layers import COUNTER
 from resnets.nn import ResNet
 from resnets.spec import ResNetSpec
+from resnets.weights import quantized
 from resnets.weights.readers import archive
 from resnets.weights.readers.foreign import shown
 from resnets.weights.readers.kinds import PICKLES
 
-FORMAT = "1"
+FORMAT, INT8 = "1", "1-int8"
 TASKS = ("classify", "embed")
+IS_INT8 = "is quantised to int8, for predict and evaluate only; use the model it was made from"
 NOT_OURS = "not a resnets model file; others' weights become one by: resnets convert SRC DST"
 RECORDS = ("recipe", "metrics", "data", "versions")
 JSON_NAMES: dict[type, str] = {dict: "a JSON object", str: "a string"}
@@ -47,6 +52,9 @@ class Model:
     `task` is ``classify``, or ``embed`` for outputs that are an embedding and have no `classes`.
     `metrics` and `data` are records: what was measured on which split, and which data (with its
     fingerprint and how it was split) the model was trained on.
+
+    `quantization` is empty for weights in float32. For a network in int8 it is the record of how it
+    was quantised, and `weights` are those of `resnets.weights.quantized`.
     """
 
     spec: ResNetSpec
@@ -59,9 +67,16 @@ class Model:
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
     licence: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    quantization: Mapping[str, Any] = field(default_factory=dict)
 
     def network(self) -> ResNet:
-        """Return the network in evaluation mode, on the CPU; it shares memory with `weights`."""
+        """Return the network in evaluation mode, on the CPU; it shares memory with `weights`.
+
+        Raises:
+          UserError: it is quantised, and has no weights in float32.
+        """
+        if self.quantization:
+            raise UserError(f"this {self.spec.name} {IS_INT8}")
         with torch.device("meta"):
             net = ResNet(self.spec)
         net.load_state_dict(dict(self.weights), assign=True)
@@ -69,8 +84,9 @@ class Model:
 
     def describe(self) -> dict[str, Any]:
         """Return the JSON object of the header."""
+        quantization = {"quantization": dict(self.quantization)} if self.quantization else {}
         return {
-            "format": FORMAT,
+            "format": INT8 if quantization else FORMAT,
             "task": self.task,
             "spec": self.spec.to_dict(),
             "classes": list(self.classes),
@@ -80,6 +96,7 @@ class Model:
             "data": dict(self.data),
             "licence": self.licence,
             "versions": dict(self.versions),
+            **quantization,
         }
 
 
@@ -89,7 +106,7 @@ def save(model: Model, path: Path) -> None:
     Raises:
       UserError: it cannot be written, or a weight is not a finite number in single precision.
     """
-    _check_tensors(path, model.weights)
+    TENSORS[INT8 if model.quantization else FORMAT](path, model)
     # In ASCII, as a folder's name need not be UTF-8, and JSON then still has an escape for it.
     text = json.dumps(model.describe(), sort_keys=True, allow_nan=False)
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.weights.items()}
@@ -114,12 +131,20 @@ def _sort_metadata(path: Path) -> None:
 
 
 def load(path: str | Path) -> Model:
-    """Read a model file.
+    """Read a model file with weights in float32.
 
     Raises:
-      UserError: the file is missing, truncated, changed, of another kind, a pickle, or its weights
-        do not fit its spec.
+      UserError: the file is missing, truncated, changed, of another kind, a pickle, quantised, or
+        its weights do not fit its spec.
     """
+    model = load_any(path)
+    if model.quantization:
+        raise UserError(f"{path}: {IS_INT8}")
+    return model
+
+
+def load_any(path: str | Path) -> Model:
+    """Read a model file, which may be quantised. Raises UserError as `load` does."""
     path = Path(path)
     _refuse_other_kinds(path)
     try:
@@ -134,7 +159,6 @@ def load(path: str | Path) -> Model:
     text = header["resnets"]
     if header.get("sha256") != _digest(text, tensors):
         raise UserError(f"{path}: changed since it was written (its SHA-256 does not match)")
-    _check_tensors(path, tensors)
     return _build(path, text, tensors)
 
 
@@ -142,7 +166,7 @@ def _build(path: Path, text: str, tensors: Mapping[str, Tensor]) -> Model:
     try:
         values = json.loads(text)
         written = values["format"]
-        if written != FORMAT:
+        if written not in TENSORS:
             raise UserError(
                 f"{path}: format {written!r}, and this version reads {FORMAT!r}; "
                 "a newer resnets may read it"
@@ -157,7 +181,10 @@ def _build(path: Path, text: str, tensors: Mapping[str, Tensor]) -> Model:
             task=values["task"],
             licence=_typed(values, "licence", str),
             **{name: _typed(values, name, dict) for name in RECORDS},
+            quantization=_typed(values, "quantization", dict) if written == INT8 else {},
         )
+        if written == INT8 and not model.quantization:
+            raise ValueError("quantization is empty")
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a complete model file ({_short(error)})") from None
     if len(model.classes) != (model.spec.num_classes if model.task == "classify" else 0):
@@ -169,8 +196,25 @@ def _build(path: Path, text: str, tensors: Mapping[str, Tensor]) -> Model:
             f"{path}: photos with {model.preprocess.channels} channels "
             f"for a network that takes {model.spec.in_channels}"
         )
+    TENSORS[written](path, model)
+    if written == FORMAT:
+        _check_fit(path, model)
+    return model
+
+
+def _check_floats(path: Path, model: Model) -> None:
+    """Raise UserError for weights of which predictions would be of nothing, or fail."""
+    for name, value in model.weights.items():
+        dtype = torch.int64 if name.endswith(COUNTER) else torch.float32
+        if value.dtype != dtype:
+            raise UserError(f"{path}: {shown(name)} has dtype {value.dtype}, not {dtype}")
+        if not bool(torch.isfinite(value).all()):
+            raise UserError(f"{path}: {shown(name)} holds NaN or infinity")
+
+
+def _check_fit(path: Path, model: Model) -> None:
     # Before building, which takes as long as the network is deep: a block has two or more.
-    if 2 * sum(model.spec.depths) > len(tensors):
+    if 2 * sum(model.spec.depths) > len(model.weights):
         raise UserError(
             f"{path}: weights do not fit the spec (it has more convolutions than there are tensors)"
         )
@@ -178,17 +222,17 @@ def _build(path: Path, text: str, tensors: Mapping[str, Tensor]) -> Model:
         model.network()
     except (RuntimeError, TypeError) as error:  # TypeError: a size beyond 64 bits
         raise UserError(f"{path}: weights do not fit the spec ({_short(error)})") from None
-    return model
 
 
-def _check_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Raise UserError for what no weight may be: predictions would be of nothing, or fail."""
-    for name, value in tensors.items():
-        dtype = torch.int64 if name.endswith(COUNTER) else torch.float32
-        if value.dtype != dtype:
-            raise UserError(f"{path}: {shown(name)} has dtype {value.dtype}, not {dtype}")
-        if not bool(torch.isfinite(value).all()):
-            raise UserError(f"{path}: {shown(name)} holds NaN or infinity")
+def _check_int8(path: Path, model: Model) -> None:
+    try:
+        quantized.unpack(model.weights, model.spec, model.preprocess)
+    except ValueError as error:
+        raise UserError(f"{path}: not a quantised network ({_short(error)})") from None
+
+
+TENSORS: dict[str, Callable[[Path, Model], None]] = {FORMAT: _check_floats, INT8: _check_int8}
+"""What raises UserError for tensors that a file of that format may not hold."""
 
 
 def _names(values: object) -> tuple[str, ...]:

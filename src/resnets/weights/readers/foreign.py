@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -121,13 +120,3 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError(f"{constant} is not JSON")
 
     return json.loads(text, parse_constant=refuse)
-
-
-def library(name: str, extra: str, path: Path) -> Any:
-    """Import one of this package's own optional dependencies. Raises UserError if it is missing."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise UserError(
-            f"{path}: reading it needs {name}; pip install 'resnets[{extra}]'"
-        ) from None

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from resnets.errors import UserError
-from resnets.weights.readers.foreign import Content, Facts, Gathered, library, shown
+from resnets.extras import library
+from resnets.weights.readers.foreign import Content, Facts, Gathered, shown
 
 Proto: TypeAlias = Any
 """A message of protobuf, which has no types."""
@@ -60,7 +61,7 @@ def read(path: Path) -> Content:
       UserError: the package onnx is missing; weights are stored outside the model's folder; or it
         has graphs within its graph, functions of its own, or sparse weights.
     """
-    onnx = library("onnx", "export", path)
+    onnx = library("onnx", "export", f"{path}: reading it")
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{path}: larger than ONNX's 2 GiB")
     data = path.read_bytes()
