@@ -49,8 +49,9 @@ def _save_turned(image: Image.Image, path: Path) -> None:
     turned.save(path.with_suffix(".jpg"), exif=exif, quality=95)
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
 def test_all_verbs_agree_to_a_hundred_thousandth(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mirrored: bool
 ) -> None:
     seen: list[np.ndarray] = []
     score_split = loop.score_split
@@ -61,9 +62,9 @@ def test_all_verbs_agree_to_a_hundred_thousandth(
         return samples, values
 
     monkeypatch.setattr(loop, "score_split", record)
-    run = resnets.train(
-        folder, model="resnet20", size=32, epochs=3, out=tmp_path / "run", quiet=True
-    )
+    options: dict[str, Any] = {"model": "resnet20", "size": 32, "epochs": 3, "quiet": True}
+    overrides = {"mirrored": mirrored}
+    run = resnets.train(folder, out=tmp_path / "run", overrides=overrides, **options)
     history = (run.path / "history.csv").read_text().splitlines()
     top1, loss = (history[0].split(",").index(name) for name in ("val_top1", "val_loss"))
     cells = [row.split(",") for row in history[1:]]
@@ -89,6 +90,10 @@ def test_all_verbs_agree_to_a_hundred_thousandth(
             in_rows[i, order[label]] = probability
     for other in (evaluated, by_path, by_bytes, alone, in_rows):
         assert np.abs(other - in_training).max() < 1e-5
+
+    other_way = [picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for picture in pictures[1:5]]
+    moved = np.abs(predictor.probabilities(other_way) - by_path[1:5]).max()
+    assert bool(moved < 2e-3) == mirrored
 
     written = pq.read_table(run.path / "predictions.parquet")
     assert written["status"].to_pylist() == ["ok"] * 15

@@ -142,6 +142,9 @@ def train(
         chosen = choose_recipe(
             dataset, recipe, preprocess, epochs, batch_size, overrides, start, console
         )
+        preprocess = dataclasses.replace(
+            preprocess, mirrored=preprocess.mirrored or chosen.mirrored
+        )
         config = Config(
             data=dataset.root if isinstance(data, str | Path) else None,
             data_options=options,

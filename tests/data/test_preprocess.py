@@ -92,6 +92,7 @@ GREY = {"channels": 1, "mean": (0.5,), "std": (0.2,)}
         ({"mean": (0.2, float("inf"), 0.2)}, "finite"),
         ({"fit": "wide"}, "fit='wide' is not one of: square, short, short-floor, stretch"),
         ({"order": "GBR"}, "order='GBR' is not one of: RGB, BGR"),
+        ({"mirrored": 1}, "mirrored=1 is not true or false"),
         ({"background": (1, 2)}, "background=.* is not three numbers in 0…255"),
         ({"background": (0, 0, 256)}, "background=.* is not three numbers in 0…255"),
     ],
@@ -286,3 +287,12 @@ def test_a_photo_is_normalized_the_same_alone_and_in_a_batch() -> None:
     for i in range(17):
         alone = preprocess.normalize(preprocess.center(pixels[i : i + 1]))[0]
         assert torch.equal(alone, together[i])
+
+
+def test_the_views_of_a_photo() -> None:
+    images = torch.rand(2, 3, 4, 4)
+    (only,) = Preprocess(4, 4).views(images)
+    assert only is images
+    straight, mirrored = Preprocess(4, 4, mirrored=True).views(images)
+    assert straight is images
+    assert torch.equal(mirrored[..., 0], images[..., 3])

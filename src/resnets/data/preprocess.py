@@ -35,7 +35,8 @@ class Preprocess:
     is scaled), ``short`` (the photo is scaled by its short side and then cropped, as torchvision
     and timm evaluate), ``short-floor`` (the same, but half a pixel of the margin is dropped, as by
     transformers) or ``stretch`` (both sides are scaled, as Keras loads photos).
-    `order` is that of the channels, ``RGB`` or ``BGR``; mean and std have the same one.
+    `order` is that of the channels, ``RGB`` or ``BGR``; mean and std have the same one. With
+    `mirrored` the network's answer is the mean of those to the photo and to its mirror image.
 
     Raises:
       ValueError: a field is out of range; the message names it.
@@ -50,6 +51,7 @@ class Preprocess:
     background: tuple[int, int, int] = (255, 255, 255)
     fit: str = "square"
     order: str = "RGB"
+    mirrored: bool = False
 
     def __post_init__(self) -> None:
         if {type(self.size), type(self.resize)} != {int}:
@@ -58,6 +60,8 @@ class Preprocess:
             raise ValueError(f"size={self.size}, resize={self.resize}: 1 ≤ size ≤ resize ≤ 8192")
         if self.resize > 2 * self.size + 64:
             raise ValueError(f"size={self.size}, resize={self.resize}: resize ≤ 2 × size + 64")
+        if not isinstance(self.mirrored, bool):
+            raise ValueError(f"mirrored={self.mirrored!r} is not true or false")
         choices: Mapping[str, Iterable[str]] = {
             "interpolation": INTERPOLATIONS,
             "fit": FITS,
@@ -119,3 +123,7 @@ class Preprocess:
         shift = torch.tensor(self.mean, dtype=torch.float32, device=images.device) * 255
         pixels = ORDERS[self.order](images.float())
         return ((pixels - shift) * scale).permute(0, 3, 1, 2)
+
+    def views(self, images: Tensor) -> list[Tensor]:
+        """Return the versions of normalised photos ``N C H W`` whose answers are averaged."""
+        return [images, images.flip(3)] if self.mirrored else [images]

@@ -7,7 +7,7 @@ an `Engine`: `Eager`, in full float32, unless others were asked for (`resnets.en
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -71,20 +71,21 @@ def probabilities(
     computed, the next is taken and normalised.
     """
 
-    def finish(tag: T, wait: Wait) -> tuple[T, NDArray[np.float32]]:
+    def finish(tag: T, waits: Sequence[Wait]) -> tuple[T, NDArray[np.float32]]:
         with full_precision():
-            return tag, task.probabilities(wait()).cpu().numpy()
+            outputs = torch.stack([wait() for wait in waits]).mean(0)
+            return tag, task.probabilities(outputs).cpu().numpy()
 
-    started: list[tuple[T, Wait]] = []
+    started: list[tuple[T, list[Wait]]] = []
     for tag, photos in batches:
         with full_precision():
             images = torch.from_numpy(photos).to(engine.device)
-            wait = engine.start(preprocess.normalize(preprocess.center(images)))
-        started.append((tag, wait))
+            views = preprocess.views(preprocess.normalize(preprocess.center(images)))
+            started.append((tag, [engine.start(view) for view in views]))
         if len(started) > 1:
             yield finish(*started.pop(0))
-    for tag, wait in started:
-        yield finish(tag, wait)
+    for tag, waits in started:
+        yield finish(tag, waits)
 
 
 class Stopped(Exception):
