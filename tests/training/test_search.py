@@ -102,6 +102,21 @@ def test_compiling_that_cannot_pay_is_not_tried() -> None:
     assert find(Table(0.1, compile_True=0.85), 20_000, graphs=10) == BASE
 
 
+@pytest.mark.parametrize(("slowness", "tried"), [(1.0, True), (4.0, False), (float("inf"), False)])
+def test_nothing_is_compiled_while_that_is_slow(slowness: float, tried: bool) -> None:
+    table, asked = Table(0.1, compile_True=0.85), []
+
+    def ask() -> float:
+        asked.append(slowness)
+        return slowness
+
+    best = find(table, 100_000, slowness=ask)
+    assert best == replace(BASE, compile=tried)
+    assert any("compiled" in manner for manner in table.tried) == tried
+    assert len(asked) == 1
+    find(table, 2_000, slowness=lambda: pytest.fail("it cannot pay in any case"))
+
+
 def test_what_cannot_be_had_is_left_out() -> None:
     table = Table(0.1, precision_bf16=float("inf"), threads_4=0.5, compile_True=float("inf"))
     assert find(table, 100_000) == replace(BASE, threads=4)

@@ -23,7 +23,7 @@ from resnets.errors import UserError
 from resnets.nn import ResNet
 from resnets.spec import ResNetSpec, Stem
 from resnets.tasks.classify import Classify
-from resnets.training import search
+from resnets.training import search, speed
 from resnets.training.distributed import Alone
 from resnets.training.machine import Machine
 from resnets.training.recipe import Recipe
@@ -259,6 +259,7 @@ def test_nothing_is_compiled_where_batches_lack_photos(
             return {"step": 0.1, "first": 0.0}
 
         monkeypatch.setattr(trial, "measure", measure)
+        monkeypatch.setattr(speed, "_cannot_compile", lambda machine: "")
         choose_speed(Speed.parse("auto"), trial, Console(quiet=True))
         for file in cache.iterdir():
             file.unlink()
@@ -281,7 +282,7 @@ def test_a_missing_compiler_is_one_line(tmp_path: Path) -> None:
     code = (
         "from resnets.training.machine import Machine\n"
         "from resnets.training.speed import check_compiler\n"
-        "check_compiler(Machine('cpu'))"
+        "check_compiler(Machine('cpu'))\n"
     )
     nowhere = {"CXX": str(tmp_path / "no-compiler"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-c", code]

@@ -75,6 +75,7 @@ class Search:
       measure: tries a machine, timing for about so many seconds; see `Trials`.
       trials: what is known already, and what is found.
       compilation: seconds that it is expected to take once; `graphs`: how often a run compiles.
+      slowness: how many times longer it takes just now; asked once, if it may pay at all.
       clock: seconds.
     """
 
@@ -82,6 +83,7 @@ class Search:
     measure: Callable[[Machine, float], dict[str, Any]]
     compilation: float
     graphs: int = 1
+    slowness: Callable[[], float] = lambda: 1.0
     trials: Trials = field(default_factory=dict)
     clock: Callable[[], float] = time.perf_counter
     budget: float = 0.0
@@ -135,13 +137,22 @@ class Search:
         """Tell whether a trial can be afforded, and could win."""
         if candidate.manner() in self.trials:
             return True
-        extra = self.compilation if candidate.compile else 0.0
-        left = self.budget - (self.clock() - self._began)
-        if TRIAL * self.step(best) + extra > left:
+        if not candidate.compile:
+            return self._affords(best, 0.0)
+        if not self._affords(best, self.compilation) or not self._may_pay(candidate, best):
             return False
-        hope = HOPES.get(candidate.device.partition(":")[0], 0.0) if candidate.compile else 1.0
-        hoped = self.steps * (1 - hope) * self.step(best) + PAYBACK * self.graphs * extra
-        return hoped < MARGIN * self._run_time(best)
+        self.compilation *= self.slowness()
+        self.slowness = lambda: 1.0
+        return self._affords(best, self.compilation) and self._may_pay(candidate, best)
+
+    def _affords(self, best: Machine, more: float) -> bool:
+        left = self.budget - (self.clock() - self._began)
+        return TRIAL * self.step(best) + more <= left
+
+    def _may_pay(self, candidate: Machine, best: Machine) -> bool:
+        hope = HOPES.get(candidate.device.partition(":")[0], 0.0)
+        hoped = self.steps * (1 - hope) * self.step(best)
+        return hoped + PAYBACK * self.graphs * self.compilation < MARGIN * self._run_time(best)
 
     def _run_time(self, machine: Machine) -> float:
         first = self.trials.get(machine.manner(), {}).get("first", math.inf)

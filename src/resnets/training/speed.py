@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ KEPT = ("layout", "precision", "compile", "graphs", "threads")
 """Fields of the machine that are chosen."""
 PER_CONVOLUTION = 1.5
 """Seconds of compiling forward and backward, until it has been measured here (docs/speed.md)."""
+NEXT_TO_NOTHING = 5.0
+"""Seconds of loading the compiler and compiling next to nothing, here when nobody else computes."""
 FACTS = ("optimizer", "accumulate", "ema", "bn", "crop", "grow", "rotate", "jitter", "erase")
 """Fields of a recipe that change what a step computes."""
 
@@ -96,6 +99,12 @@ def choose_speed(speed: Speed, trial: Trial, console: Console) -> Machine:
 
 def check_compiler(machine: Machine) -> None:
     """Raise UserError where torch cannot compile for a machine."""
+    if reason := _cannot_compile(machine):
+        raise UserError(f"--speed compile=true: {reason}; leave compile=true out")
+
+
+def _cannot_compile(machine: Machine) -> str:
+    """Compile next to nothing; return why that fails, or nothing."""
 
     def scaled(x: torch.Tensor) -> torch.Tensor:
         return 2 * x.sin()
@@ -103,15 +112,12 @@ def check_compiler(machine: Machine) -> None:
     try:
         torch.compile(scaled)(torch.ones(8, device=machine.device))
     except Exception as error:  # of inductor, of the compiler's process, of the file system …
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[0] if lines else type(error).__name__
         needed = "Triton" if machine.device.startswith("cuda") else "a C++ compiler such as g++"
-        raise UserError(
-            f"--speed compile=true: torch cannot compile here, where it needs {needed} "
-            f"({reason[:200]}); leave compile=true out"
-        ) from None
+        reason = " ".join(str(error).split())[:120]
+        return f"torch cannot compile here, where it needs {needed} ({reason})"
     finally:
         torch.compiler.reset()
+    return ""
 
 
 def _setting(word: str) -> tuple[str, str]:
@@ -146,7 +152,14 @@ def _measured(speed: Speed, trial: Trial) -> tuple[Machine, str]:
         fields, gain = known["choices"][run]
         return dataclasses.replace(machine, **fields), f"{gain} (timed before)"
     each, once = _compiling(machine), sum(isinstance(m, nn.Conv2d) for m in trial.net.modules())
-    search = Search(steps, trial.measure, each * once, trial.shapes, known["trials"])
+    search = Search(
+        steps,
+        trial.measure,
+        compilation=each * once,
+        graphs=trial.shapes,
+        slowness=lambda: _slowness(trial),
+        trials=known["trials"],
+    )
     best = search.best(machine, _axes(speed, trial))
     if best is None:
         return machine, "; a short run, so that nothing was timed"
@@ -185,6 +198,18 @@ def _compiler(machine: Machine) -> str:
 
 def _compiling(machine: Machine) -> float:
     return float((recall(_compiler(machine)) or {"seconds": PER_CONVOLUTION})["seconds"])
+
+
+def _slowness(trial: Trial) -> float:
+    """Return how many times longer than usual it takes to compile; infinitely if it cannot be done.
+
+    A compiler cannot be stopped in time, and beside other work it has taken ten times as long.
+    """
+    began = time.perf_counter()
+    if reason := _cannot_compile(trial.machine):
+        trial.say(f"speed    not compiled: {reason}")
+        return math.inf
+    return max(1.0, (time.perf_counter() - began) / NEXT_TO_NOTHING)
 
 
 def _key(trial: Trial) -> str:
