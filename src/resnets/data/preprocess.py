@@ -125,5 +125,7 @@ class Preprocess:
         """
         scale = 1 / (255 * torch.tensor(self.std, dtype=torch.float32, device=images.device))
         shift = torch.tensor(self.mean, dtype=torch.float32, device=images.device) * 255
-        pixels = ORDERS[self.order](images.float())
-        return ((pixels - shift) * scale).permute(0, 3, 1, 2)
+        # By rows: with three numbers at a time it takes ten times as long.
+        rows, width = ORDERS[self.order](images).flatten(2), images.shape[2]
+        values = (rows.float() - shift.repeat(width)).mul_(scale.repeat(width))
+        return values.view(images.shape).permute(0, 3, 1, 2)
