@@ -59,10 +59,9 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
 def set_learning(net: ResNet, recipe: Recipe, epoch: int) -> None:
     """Set what learns in an epoch: a pure function of it, so that a resume needs no history."""
     head_only = epoch < recipe.head_epochs
-    *trunk, _ = net.parameter_stages()
-    for parameters in trunk:
-        for parameter in parameters:
-            parameter.requires_grad_(not head_only)
+    net.requires_grad_(not head_only)
+    for module in (net.fc, net.features):
+        module.requires_grad_(True)
     net.train()
     if head_only or recipe.bn == "fixed":
         for module in net.modules():

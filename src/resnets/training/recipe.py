@@ -43,8 +43,9 @@ class Recipe:
       accumulate: micro-batches per step (the batch is dealt out, statistics are per part).
       patience: epochs without a better validation score until training stops; 0 for never.
       zero_init: start each residual block as the identity.
-      head_epochs: epochs at the start in which only the classifier learns, and the rest of the
-        network is as in evaluation.
+      head_epochs: epochs at the start in which only the classifier learns, from features that the
+        rest of the network, as in evaluation, computes once; if no less than `epochs`, all of them.
+        Of the augmentation they have the mirror only; no mixup, no cutmix.
       layer_decay: factor of the rate for every stage further from the classifier.
       sync_bn: in several processes, norms take the statistics of all processes' photos.
       on_nan: ``stop`` when a loss or gradient is not finite, or ``skip`` the step.
@@ -152,8 +153,9 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "bn": ("train", "fixed"),
     "on_nan": ("stop", "skip"),
 }
+MOST_EPOCHS = 100_000
 RANGES: Mapping[str, tuple[float, float]] = {
-    "epochs": (1, 100_000),
+    "epochs": (1, MOST_EPOCHS),
     "batch_size": (4, 1_000_000),
     "lr": (0, 1e3),
     "momentum": (0, 0.9999),
@@ -167,7 +169,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "clip_norm": (0, 1e6),
     "accumulate": (1, 10_000),
     "patience": (0, 100_000),
-    "head_epochs": (0, 100_000),
+    "head_epochs": (0, MOST_EPOCHS),
     "layer_decay": (0.001, 1),
     "pad": (0, 512),
     "crop_scale": (0.01, 1),
@@ -287,8 +289,17 @@ def finetune() -> Recipe:
     )
 
 
+def linear() -> Recipe:
+    """A classifier on weights that were trained on other photos, and nothing else: a few seconds
+    once the photos' features are computed (a linear probe)."""
+    return dataclasses.replace(
+        finetune(), name="linear", epochs=50, head_epochs=MOST_EPOCHS, layer_decay=1.0
+    )
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "finetune": finetune,
+    "linear": linear,
     "tiny-photos": tiny_photos,
     "small": small,
     "medium": medium,

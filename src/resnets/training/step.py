@@ -21,6 +21,7 @@ from resnets.nn.synced import SyncedBatchNorm, sync_batchnorm
 from resnets.training.distributed import Ranks
 from resnets.training.machine import Machine
 from resnets.training.optim import Ema, build_optimizer, learning_rate, set_learning
+from resnets.training.pooled import choose_view, classifier
 from resnets.training.progress import mark_samples
 from resnets.training.recipe import Recipe
 from resnets.training.task import Task
@@ -66,13 +67,15 @@ class Stepper:
         self.ema = Ema(self.net, recipe.ema) if recipe.ema else None
         # Batches come in two sizes at most: two static graphs are faster than one dynamic.
         compiled: Any = torch.compile(self.net, dynamic=False) if machine.compile else self.net
-        self.forward = ranks.parallel(compiled)
+        self._whole = self.forward = ranks.parallel(compiled)
+        self._head = ranks.parallel(classifier(self.net)) if recipe.head_epochs else self._whole
         self._norms: list[_BatchNorm] = []
         self._guarded: list[_BatchNorm] = []
 
     def begin(self, epoch: int) -> None:
         """Set what learns in an epoch."""
         set_learning(self.net, self.recipe, epoch)
+        self.forward = self._head if epoch < self.recipe.head_epochs else self._whole
         norms = (module for module in self.net.modules() if isinstance(module, _BatchNorm))
         self._norms = [norm for norm in norms if norm.training]
         self._guarded = self._norms if self.recipe.on_nan == "skip" else []
@@ -80,7 +83,7 @@ class Stepper:
     def __call__(
         self,
         samples: NDArray[np.int64],
-        photos: NDArray[np.uint8],
+        photos: NDArray[Any],
         labels: NDArray[np.int64],
         epoch: int,
         step: int,
@@ -88,6 +91,7 @@ class Stepper:
     ) -> Outcome:
         """Take step `step` of an epoch with this process' part of the batch.
 
+        `photos` are prepared ones, or their `Pooled` features while only the classifier learns.
         Where the loss or the gradient is not finite, the weights stay as they are; and so do BN's
         statistics if such steps are to be skipped.
         """
@@ -113,13 +117,17 @@ class Stepper:
     def _inputs(
         self,
         samples: NDArray[np.int64],
-        photos: NDArray[np.uint8],
+        photos: NDArray[Any],
         labels: NDArray[np.int64],
         epoch: int,
         step: int,
     ) -> tuple[Tensor, Tensor]:
-        """Return augmented images ``N C H W`` and their targets."""
+        """Return augmented images ``N C H W``, or features ``N F``, and their targets."""
         recipe, device = self.recipe, self.machine.device
+        if self.forward is not self._whole:
+            u = self.plan.augmentation(epoch, samples, 1)[:, 0]
+            features = choose_view(torch.from_numpy(photos), torch.from_numpy(u)).to(device)
+            return features, self.task.targets(torch.from_numpy(labels).to(device))
         u = self.plan.augmentation(epoch, samples, self.augment.draws)
         images = self.augment(torch.from_numpy(photos).to(device), torch.from_numpy(u).to(device))
         targets = self.task.targets(torch.from_numpy(labels).to(device))
