@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from resnets.data.images import decode, resize_crop
+from resnets.data.fit import resize_crop
+from resnets.data.images import decode
 
 SIZE = 64
 QUALITY = 92

@@ -169,7 +169,12 @@ def choose_recipe(
     if batch_size is not None:
         changes |= {"batch_size": batch_size, "lr": base.lr * batch_size / base.batch_size}
     chosen = override(base, {**changes, **(overrides or {})})
-    if "head_epochs" not in (overrides or {}):  # a short run must reach the rest of the network
+    linear = chosen.head_epochs >= chosen.epochs and base.head_epochs >= base.epochs
+    if linear and start is None:
+        raise UserError(
+            f"recipe {chosen.name}: only the classifier learns, so the rest needs --weights"
+        )
+    if "head_epochs" not in (overrides or {}) and not linear:  # a short run must reach the rest
         head_epochs = min(chosen.head_epochs, chosen.epochs // 4)
         chosen = dataclasses.replace(chosen, head_epochs=head_epochs)
     unit = "epoch" if chosen.epochs == 1 else "epochs"
@@ -177,7 +182,9 @@ def choose_recipe(
         f"recipe   {chosen.name}: {chosen.epochs} {unit}, batches of {chosen.batch_size}, "
         f"{chosen.optimizer} at {chosen.lr:g}" + ("" if recipe else f", for {photos:,} photos")
     )
-    if chosen.head_epochs or chosen.layer_decay < 1 or chosen.bn == "fixed":
+    if linear:
+        console.say("         the classifier alone, from features that are computed once")
+    elif chosen.head_epochs or chosen.layer_decay < 1 or chosen.bn == "fixed":
         norms = {"train": "learn the photos' statistics", "fixed": "keep the weights' statistics"}
         console.say(
             f"         the classifier alone up to epoch {chosen.head_epochs}, then everything, "

@@ -22,6 +22,7 @@ class Display:
         self._bar = console.bar()
         self._run: TaskID | None = None
         self._epoch: TaskID | None = None
+        self._pooling: TaskID | None = None
         self._began = time.monotonic()
         self._first = 0.0
 
@@ -48,6 +49,12 @@ class Display:
         label = f"epoch {epoch + 1}/{self._epochs}  loss {loss:.3f}  {rate:,.0f} images/s"
         self._bar.update(self._run, completed=epoch * steps + step)
         self._bar.update(self._epoch, completed=step, total=steps, description=label)
+
+    def features(self, photos: int) -> None:
+        if self._pooling is None:
+            label = "features, for all epochs of the classifier alone"
+            self._pooling = self._bar.add_task(label, total=None, unit="images")
+        self._bar.advance(self._pooling, photos)
 
     def skipped(self, epoch: int, step: int, why: str) -> None:
         self._console.warn(f"epoch {epoch + 1}, step {step + 1}: {why}; skipped")

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from resnets.data import images
-from resnets.data.images import EXTENSIONS, FORMATS, DecodeError, decode, resize_crop
+from resnets.data.fit import FITS, Part, resize_crop
+from resnets.data.images import EXTENSIONS, FORMATS, DecodeError, decode, decode_reduced
 from resnets.data.quiet import pillow_warnings_ignored
 from resnets.errors import UserError
 
@@ -440,6 +441,96 @@ def test_a_damaged_file_decodes_or_gives_a_reason(data: st.DataObject) -> None:
 def test_random_bytes_give_a_reason(content: bytes) -> None:
     with pytest.raises(DecodeError):
         decode(b"x" + content)
+
+
+# Reduced decoding
+
+
+def jpeg(width: int, height: int, mode: str = "RGB", **options: object) -> bytes:
+    """Return a photo with soft shapes in it, as a JPEG."""
+    y, x = np.mgrid[0:height, 0:width] / 40
+    planes = [np.sin(x * a + y * b) * 100 + 128 for a, b in ((1, 2), (2.5, 0.7), (0.4, 1.6))]
+    image = Image.fromarray(np.stack(planes, -1).astype(np.uint8)).convert(mode)
+    return encoded(image, "JPEG", quality=95, **options)
+
+
+@pytest.mark.parametrize("least", [200, 100, 99, 51, 50, 25, 1])
+def test_a_jpeg_is_reduced_as_far_as_its_short_side_allows(least: int) -> None:
+    pixels, part = decode_reduced(jpeg(303, 200), least=least)
+    step = max(step for step in (1, 2, 4, 8) if 200 // step >= least)
+    assert part == Part(303, 200, step)
+    assert pixels.shape == (-(-200 // step), -(-303 // step), 3)
+    if step == 1:
+        np.testing.assert_array_equal(pixels, decode(jpeg(303, 200)))
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(303, 209), (163, 301), (320, 240)])
+def test_reduced_photos_look_the_same(size: tuple[int, int], orientation: int, fit: str) -> None:
+    """Whatever their sides leave over when divided, and to whichever side that is turned."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = jpeg(*size, exif=exif)
+    whole = resize_crop(decode(content), 40, "bilinear", fit).astype(int)
+    pixels, part = decode_reduced(content, least=80)
+    assert part.step == 2
+    assert (part.height, part.width, 3) == decode(content).shape
+    reduced = resize_crop(pixels, 40, "bilinear", fit, part=part).astype(int)
+    assert np.abs(reduced - whole).mean() < 0.5
+    assert np.abs(reduced - whole).max() <= 3
+    blind = resize_crop(pixels, 40, "bilinear", fit, part=part._replace(left=0, top=0))
+    if part.left or part.top:  # which is what that is for
+        assert np.abs(blind - whole).mean() > 2 * np.abs(reduced - whole).mean()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_reduced_photos_have_the_same_colours(mode: str, channels: int) -> None:
+    content = jpeg(320, 240, mode)
+    whole = resize_crop(decode(content, channels), 30, "bilinear")
+    pixels, part = decode_reduced(content, channels, least=60)
+    assert part.step == 4
+    assert np.abs(resize_crop(pixels, 30, "bilinear", part=part).astype(int) - whole).max() <= 3
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind != "JPEG"])
+def test_other_formats_come_whole(kind: str) -> None:
+    content = encoded(Image.fromarray(SMOOTH), kind)
+    pixels, part = decode_reduced(content, least=4)
+    np.testing.assert_array_equal(pixels, decode(content))
+    assert part == Part(32, 48)
+
+
+def test_a_picture_of_the_caller_keeps_its_size() -> None:
+    picture = Image.open(io.BytesIO(jpeg(320, 240)))
+    pixels, part = decode_reduced(picture, least=20)
+    assert picture.size == (320, 240)
+    assert part == Part(320, 240)
+    np.testing.assert_array_equal(pixels, decode(jpeg(320, 240)))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("least", [1, 30, 60])
+def test_a_truncated_jpeg_is_refused_reduced_as_whole(least: int, progressive: bool) -> None:
+    content = jpeg(160, 120, progressive=progressive)
+    for length in range(200, len(content), len(content) // 60):
+        told = []
+        for wanted in (0, least):
+            try:
+                told.append(str(decode_reduced(content[:length], least=wanted)[1]))
+            except DecodeError as error:
+                told.append(str(error))
+        assert "JPEG" in told[0] or length > len(content) - 3
+        assert told[1] == told[0]
+
+
+def test_too_many_pixels_are_too_many_reduced_or_not() -> None:
+    content = bytearray(jpeg(16, 16))
+    start = content.index(b"\xff\xc0") + 5
+    content[start : start + 4] = struct.pack(">HH", 12_000, 10_000)
+    with pytest.raises(DecodeError, match=r"120,000,000 pixels"):
+        decode_reduced(bytes(content), least=8)
 
 
 # Threads and warnings

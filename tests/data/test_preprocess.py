@@ -16,7 +16,8 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as tv
 
-from resnets.data.images import FITS, INTERPOLATIONS, DecodeError, decode, margin, resize_crop
+from resnets.data.fit import FITS, INTERPOLATIONS, margin, resize_crop
+from resnets.data.images import DecodeError, decode, decode_reduced
 from resnets.data.preprocess import STATISTICS, Preprocess
 
 RNG = np.random.default_rng(0)
@@ -38,6 +39,7 @@ def descriptions(draw: st.DrawFn) -> Preprocess:
         background=draw(st.tuples(*[st.integers(0, 255)] * 3)),
         fit=draw(st.sampled_from(sorted(FITS))),
         order=draw(st.sampled_from(["RGB", "BGR"])),
+        decode=draw(st.sampled_from(["full", "reduced"])),
     )
 
 
@@ -65,8 +67,10 @@ def test_for_photos_uses_the_statistics_of_their_channels(channels: int) -> None
     assert (preprocess.mean, preprocess.std) == STATISTICS[channels]
 
 
-def test_the_default_is_for_photos_in_colour() -> None:
-    assert Preprocess(8, 9) == Preprocess.for_photos(8, 9)
+def test_a_new_network_reads_jpegs_reduced_and_others_do_not() -> None:
+    assert Preprocess(8, 9, decode="reduced") == Preprocess.for_photos(8, 9)
+    old = {k: v for k, v in Preprocess(8, 9).to_dict().items() if k != "decode"}
+    assert Preprocess.from_dict(old).decode == "full"
 
 
 GREY = {"channels": 1, "mean": (0.5,), "std": (0.2,)}
@@ -93,6 +97,7 @@ GREY = {"channels": 1, "mean": (0.5,), "std": (0.2,)}
         ({"fit": "wide"}, "fit='wide' is not one of: square, short, short-floor, stretch"),
         ({"order": "GBR"}, "order='GBR' is not one of: RGB, BGR"),
         ({"mirrored": 1}, "mirrored=1 is not true or false"),
+        ({"decode": "half"}, "decode='half' is not one of: full, reduced"),
         ({"background": (1, 2)}, "background=.* is not three numbers in 0…255"),
         ({"background": (0, 0, 256)}, "background=.* is not three numbers in 0…255"),
     ],
@@ -144,6 +149,20 @@ def test_prepare_is_decode_then_resize_crop(channels: int) -> None:
     assert found.dtype == np.uint8
     expected = resize_crop(decode(png(pixels), channels), 10, "bilinear")
     np.testing.assert_array_equal(found, expected)
+
+
+def test_prepare_decodes_as_much_as_is_said() -> None:
+    stream = io.BytesIO()
+    Image.fromarray(RNG.integers(0, 256, (90, 120, 3), np.uint8)).save(stream, "JPEG", quality=95)
+    content = stream.getvalue()
+    full, reduced = (Preprocess(8, 10, decode=how) for how in ("full", "reduced"))
+    whole = resize_crop(decode(content), 10, "bilinear")
+    np.testing.assert_array_equal(full.prepare(content), whole)
+    pixels, part = decode_reduced(content, least=20)
+    assert part.step == 4
+    expected = resize_crop(pixels, 10, "bilinear", part=part)
+    np.testing.assert_array_equal(reduced.prepare(content), expected)
+    assert not np.array_equal(expected, whole)
 
 
 def test_prepare_takes_files_bytes_and_arrays(tmp_path: Path) -> None:

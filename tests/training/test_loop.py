@@ -48,6 +48,7 @@ class Watcher:
     def __init__(self, interrupt: Interrupt, stop_after: int = 0) -> None:
         self.kept: dict[str, dict[str, Tensor]] = {}
         self.losses: list[float] = []
+        self.pooled = 0
         self.rows: list[dict[str, float]] = []
         self.problems: list[tuple[int, int, str]] = []
         self.interrupt, self.stop_after = interrupt, stop_after
@@ -55,6 +56,9 @@ class Watcher:
     def step(self, epoch: int, step: int, steps: int, loss: float, rate: float) -> None:
         self.losses.append(loss)
         self.interrupt.requested = len(self.losses) == self.stop_after
+
+    def features(self, photos: int) -> None:
+        self.pooled += photos
 
     def skipped(self, epoch: int, step: int, why: str) -> None:
         self.problems.append((epoch, step, why))
@@ -157,6 +161,51 @@ def test_the_trunk_keeps_still_while_the_classifier_learns(tmp_path: Path) -> No
     assert not torch.equal(before["conv1.weight"], kept[-1]["conv1.weight"])
 
 
+def test_photos_are_looked_at_once_while_the_classifier_learns(tmp_path: Path) -> None:
+    trainer, watcher = make(tmp_path, dataclasses.replace(RECIPE, epochs=4, head_epochs=2))
+    seen: list[tuple[int, int]] = []
+    forward = trainer.stepper.net.forward_features
+    trainer.stepper.net.forward_features = lambda x: (  # type: ignore[method-assign]
+        seen.append((trainer.progress.epoch, len(x))),
+        forward(x),
+    )[1]
+    trainer.run()
+    # Of 37 photos the centre and the mirror, of 20 for validation the centre; then every step.
+    assert [size for epoch, size in seen if epoch < 2] == [37, 37, 20]
+    assert watcher.pooled == 57
+    assert sum(size for epoch, size in seen if epoch >= 2) == 2 * 37
+    assert not trainer.pooled
+    assert [row["epoch"] for row in watcher.rows] == [1, 2, 3, 4]
+    assert all(row["val_loss"] > 0 for row in watcher.rows)
+
+
+def test_mirrors_are_trained_on_where_the_recipe_mirrors(tmp_path: Path) -> None:
+    weights = []
+    for flip in (True, False):
+        recipe = dataclasses.replace(LINEAR, flip=flip)
+        trainer, _ = make(tmp_path / str(flip), recipe)
+        trainer.run()
+        weights.append(trainer.stepper.net.get_parameter("fc.weight"))
+    assert not torch.equal(*weights)
+
+
+def test_stopped_while_features_are_computed(tmp_path: Path) -> None:
+    whole, _ = make(tmp_path / "whole", LINEAR)
+    whole.run()
+    first, watcher = make(tmp_path / "parts", LINEAR)
+    watcher.features = lambda photos: setattr(  # type: ignore[method-assign]
+        first.interrupt, "requested", True
+    )
+    with pytest.raises(Interrupted):
+        first.run()
+    second, _ = make(tmp_path / "parts", LINEAR)
+    loaded = checkpoint.load_newest(tmp_path / "parts", print)
+    assert loaded is not None
+    second.restore(*loaded)
+    second.run()
+    assert_same(whole, second)
+
+
 def test_workers_change_nothing(tmp_path: Path) -> None:
     trainers = []
     for workers in (0, 1, 4):
@@ -168,9 +217,11 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
 
 
 FINETUNE = dataclasses.replace(RECIPE, head_epochs=1, layer_decay=0.5, bn="fixed")
+LINEAR = dataclasses.replace(RECIPE, head_epochs=3)
+RESUMED = {"from scratch": RECIPE, "fine-tuning": FINETUNE, "linear": LINEAR}
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, FINETUNE], ids=["from scratch", "fine-tuning"])
+@pytest.mark.parametrize("recipe", RESUMED.values(), ids=RESUMED)
 @pytest.mark.parametrize("stop_after", [1, 4, 5, 7, 12, 15])
 def test_a_stopped_run_goes_on_to_the_same_bits(
     tmp_path: Path, stop_after: int, recipe: Recipe

@@ -44,6 +44,13 @@ def test_the_classifier_learns_alone_first() -> None:
         assert net.bn1.training == (epoch >= 2)
 
 
+def test_alone_it_learns_without_the_norm_before_the_pooling() -> None:
+    net = ResNet(TINY.replace(order="pre"))
+    set_learning(net, Recipe("r", head_epochs=1), 0)
+    learning = {n for n, p in net.named_parameters() if p.requires_grad}
+    assert learning == {"fc.weight", "fc.bias"}
+
+
 def test_fixed_norms_keep_their_statistics_and_learn() -> None:
     net = ResNet(TINY)
     set_learning(net, Recipe("r", bn="fixed"), 0)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import numpy as np
 import psutil
@@ -20,6 +21,8 @@ from resnets.data.images import DecodeError
 from resnets.data.loader import prefetch
 from resnets.data.preprocess import Preprocess
 from resnets.data.sources import Samples
+
+Number = TypeVar("Number", bound=np.generic)
 
 MEMORY_SHARE = 0.4  # of what is available when training starts
 MEMORY_MOST = (
@@ -113,7 +116,7 @@ class ImageCache:
         self._lock = threading.Lock()
         self._shape = (preprocess.resize, preprocess.resize, preprocess.channels)
         self._states = _states(len(samples), storage)
-        self._images = _allocate((len(samples), *self._shape), storage)
+        self._images = allocate((len(samples), *self._shape), storage, np.uint8)
 
     def get(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         """Return those of the samples that decode, and their photos ``N resize resize C``."""
@@ -187,14 +190,17 @@ def _reserve(descriptor: int, shape: tuple[int, ...]) -> None:
         os.posix_fallocate(descriptor, 0, max(1, math.prod(shape)))
 
 
-def _allocate(shape: tuple[int, ...], storage: Storage) -> NDArray[np.uint8] | None:
+def allocate(
+    shape: tuple[int, ...], storage: Storage, dtype: type[Number]
+) -> NDArray[Number] | None:
+    """Return zeros of a shape where `storage` says (shared ones are bytes); None for ``none``."""
     if storage.kind == "none":
         return None
     if storage.kind == "memory":
-        return np.empty(shape, dtype=np.uint8)
+        return np.zeros(shape, dtype=dtype)
     if storage.kind == "shared":
-        return _shared(shared_files(storage)[0], shape, storage.owner)
+        return _shared(shared_files(storage)[0], shape, storage.owner).view(dtype)
     # The file has no name once it is open: it goes when the process does, however that ends.
     with tempfile.TemporaryFile(dir=storage.directory) as file:
-        _reserve(file.fileno(), shape)
-        return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
+        _reserve(file.fileno(), (*shape, np.dtype(dtype).itemsize))
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+MAX_PIXELS: Final = 100_000_000
 _SIGNATURES: Final = {
     "JPEG": rb"\xff\xd8\xff",
     "PNG": rb"\x89PNG\r\n\x1a\n",
@@ -22,6 +23,12 @@ _CUT_SHORT: Final = re.compile("truncat|not enough|unexpected end|too small|too 
 
 class DecodeError(Exception):
     """An image that cannot be decoded; ``str()`` is the short reason, fit for a status column."""
+
+
+def check_pixels(count: int) -> None:
+    """Raise DecodeError for more than `MAX_PIXELS`."""
+    if count > MAX_PIXELS:
+        raise DecodeError(f"{count:,} pixels (limit {MAX_PIXELS:,})")
 
 
 def why_unreadable(error: OSError | ValueError) -> str:

@@ -26,8 +26,6 @@ from __future__ import annotations
 import io
 import re
 import stat
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -36,30 +34,28 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from resnets.data.decode_errors import (
+    MAX_PIXELS,
     DecodeError,
+    check_pixels,
     one_line,
     why_broken,
     why_unidentified,
     why_unreadable,
 )
+from resnets.data.fit import Part
 from resnets.data.quiet import pillow_warnings_ignored
-from resnets.errors import UserError, did_you_mean
 
 __all__ = [
     "EXTENSIONS",
-    "FITS",
     "FORMATS",
-    "INTERPOLATIONS",
     "MAX_BYTES",
     "MAX_PIXELS",
     "DecodeError",
     "check_file",
     "decode",
-    "margin",
-    "resize_crop",
+    "decode_reduced",
 ]
 
-MAX_PIXELS: Final = 100_000_000
 MAX_BYTES: Final = 256 * 2**20
 FORMATS: Final[tuple[str, ...]] = (
     *("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"),
@@ -78,16 +74,12 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Where the stored right edge is then on the left, the stored bottom on top, and the sides swapped.
+_LEFT, _TOP, _SWAPPED = {2, 3, 6, 7}, {3, 4, 7, 8}, {5, 6, 7, 8}
 _WIDE_GREY = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 _REFUSED = {"F": "floating-point image", "LAB": "CIE Lab image"}
 _MODES = {1: "L", 3: "RGB"}
 _ARRAY_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-INTERPOLATIONS: Final = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-    "nearest": Image.Resampling.NEAREST,
-}
 Pixels = NDArray[np.uint8]
 Source = Path | bytes | Image.Image | np.ndarray
 
@@ -109,81 +101,36 @@ def decode(
     Raises:
         DecodeError: with the reason, for whatever is wrong with the image.
     """
+    return decode_reduced(source, channels, background)[0]
+
+
+def decode_reduced(
+    source: Source,
+    channels: int = 3,
+    background: tuple[int, int, int] = (255, 255, 255),
+    least: int = 0,
+) -> tuple[Pixels, Part]:
+    """Decode one image as `decode` does, where it is a JPEG perhaps to fewer pixels.
+
+    JPEG's cosine transform gives a picture of 1/2, 1/4 or 1/8 of the sides for less work: it is the
+    smallest of them whose short side has `least` pixels; 0 is for all pixels. Arrays, Pillow's
+    pictures and other formats come whole.
+
+    Returns:
+      The pixels, and what they show of the photo.
+
+    Raises:
+      DecodeError: with the reason, for whatever is wrong with the image.
+    """
     if channels not in _MODES:
         raise ValueError(f"channels is {channels}; it is 1 or 3")
     if isinstance(source, np.ndarray):
-        image = _flatten(_from_array(source), channels, background)
+        image, part = _flatten(_from_array(source), channels, background), None
     else:
         content = _read(source) if isinstance(source, Path) else source
-        image = _from_file(content, channels, background)
+        image, part = _from_file(content, channels, background, least)
     pixels = np.array(image)
-    return pixels.reshape(*pixels.shape[:2], channels)
-
-
-def resize_crop(
-    image: Pixels, resize: int, interpolation: str, fit: str = "square", size: int | None = None
-) -> Pixels:
-    """Scale an ``H W C`` uint8 image to ``resize resize C``, of which the centred `size` count.
-
-    `fit` is one of `FITS`; an image of that size already comes back bit for bit. Scaling is
-    antialiased (Pillow).
-
-    Raises:
-        DecodeError: the scaled image would have more than `MAX_PIXELS`.
-    """
-    if interpolation not in INTERPOLATIONS:
-        known = ", ".join(INTERPOLATIONS)
-        near = did_you_mean(interpolation, INTERPOLATIONS)
-        raise UserError(f"unknown interpolation {interpolation!r}: use one of {known}{near}")
-    height, width, channels = image.shape
-    if (height, width) == (resize, resize):
-        return image
-    picture = Image.fromarray(image[..., 0] if channels == 1 else image)
-    scaled = FITS[fit](picture, size or resize, resize, INTERPOLATIONS[interpolation])
-    return np.array(scaled).reshape(resize, resize, channels)
-
-
-def margin(size: int, resize: int, fit: str = "short") -> int:
-    """Return where `size` centred pixels of `resize` begin; a half is rounded to the even number,
-    as torchvision does, or with ``short-floor`` down, as transformers does."""
-    return (resize - size) // 2 if fit == "short-floor" else round((resize - size) / 2)
-
-
-def _square(picture: Image.Image, size: int, resize: int, how: Resampling) -> Image.Image:
-    """Scale the centred square: the cost does not grow with what is cut off."""
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return picture.resize((resize, resize), how, (left, top, left + side, top + side))
-
-
-def _short(
-    picture: Image.Image, size: int, resize: int, how: Resampling, fit: str = "short"
-) -> Image.Image:
-    """Scale the whole photo by its short side, then crop: torchvision's and timm's evaluation.
-
-    The long side is rounded down, which scales it a little less: not the same pixels as a square's.
-    """
-    short = min(picture.size)
-    width, height = (resize * side // short for side in picture.size)
-    _check_pixels(width * height)
-    scaled = picture.resize((width, height), how)
-    left, top = (margin(size, side, fit) - margin(size, resize, fit) for side in (width, height))
-    return scaled.crop((left, top, left + resize, top + resize))
-
-
-def _stretch(picture: Image.Image, size: int, resize: int, how: Resampling) -> Image.Image:
-    """Scale both sides alike, whatever the shape: Keras' ``load_img(target_size=…)``."""
-    return picture.resize((resize, resize), how)
-
-
-Resampling = Image.Resampling
-Fit = Callable[[Image.Image, int, int, Resampling], Image.Image]
-FITS: Final[dict[str, Fit]] = {
-    "square": _square,
-    "short": _short,
-    "short-floor": partial(_short, fit="short-floor"),
-    "stretch": _stretch,
-}
+    return pixels.reshape(*pixels.shape[:2], channels), part or Part(*image.size)
 
 
 def check_file(path: Path) -> None:
@@ -219,8 +166,8 @@ def _check_bytes(size: int) -> None:
 
 
 def _from_file(
-    source: bytes | Image.Image, channels: int, background: tuple[int, int, int]
-) -> Image.Image:
+    source: bytes | Image.Image, channels: int, background: tuple[int, int, int], least: int
+) -> tuple[Image.Image, Part]:
     """Decode the bytes of a file, or a picture that Pillow has opened and may not have read."""
     content = source if isinstance(source, bytes) else b""
     if isinstance(source, bytes):
@@ -229,17 +176,15 @@ def _from_file(
         _check_bytes(len(content))
     try:
         with pillow_warnings_ignored():
-            image = (
-                source
-                if isinstance(source, Image.Image)
-                else Image.open(io.BytesIO(content), formats=FORMATS)
-            )
-            return _from_picture(image, channels, background)
+            if isinstance(source, Image.Image):  # whole: a reduced one would stay so for its owner
+                return _from_picture(source, channels, background, 0)
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
+            return _from_picture(image, channels, background, least)
     except DecodeError:
         raise
     except Image.DecompressionBombError as error:
         count = re.search(r"\d+", str(error))
-        _check_pixels(int(count.group()) if count else MAX_PIXELS + 1)
+        check_pixels(int(count.group()) if count else MAX_PIXELS + 1)
         raise DecodeError(one_line(error)) from error
     except UnidentifiedImageError as error:
         raise DecodeError(why_unidentified(content, FORMATS)) from error
@@ -250,19 +195,26 @@ def _from_file(
 
 
 def _from_picture(
-    image: Image.Image, channels: int, background: tuple[int, int, int]
-) -> Image.Image:
-    _check_pixels(image.width * image.height)
+    image: Image.Image, channels: int, background: tuple[int, int, int], least: int
+) -> tuple[Image.Image, Part]:
+    check_pixels(image.width * image.height)
+    width, height = image.size
+    reduced = image.draft(None, (least, least)) if least else None  # nothing but for JPEG
     image.load()
     # After load: PNG may keep its EXIF behind the pixels, and TIFF turns itself.
-    turn = _TRANSPOSE.get(_orientation(image))
+    orientation = _orientation(image)
     flat = _flatten(image, channels, background)
-    return flat if turn is None else flat.transpose(turn)
-
-
-def _check_pixels(count: int) -> None:
-    if count > MAX_PIXELS:
-        raise DecodeError(f"{count:,} pixels (limit {MAX_PIXELS:,})")
+    if orientation in _TRANSPOSE:
+        flat = flat.transpose(_TRANSPOSE[orientation])
+    if reduced is None:
+        return flat, Part(*flat.size)
+    step = round(width / reduced[1][2])
+    if orientation in _SWAPPED:
+        width, height = height, width
+    # Its last pixels show more than the photo has, and may have been turned to the front.
+    left = flat.width * step - width if orientation in _LEFT else 0
+    top = flat.height * step - height if orientation in _TOP else 0
+    return flat, Part(width, height, step, left, top)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -17,12 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resnets.data.images import FITS, INTERPOLATIONS, Source, decode, margin, resize_crop
+from resnets.data.fit import FITS, INTERPOLATIONS, margin, resize_crop
+from resnets.data.images import Source, decode_reduced
 
 STATISTICS = {  # mean and standard deviation of ImageNet's pixels, in units of the full range
     3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     1: ((0.449,), (0.226,)),
 }
+DECODES: Mapping[str, int] = {"full": 0, "reduced": 2}
+"""How many times `resize` a JPEG's short side must have once it is decoded; 0 for all of it."""
 ORDERS: Mapping[str, Callable[[Tensor], Tensor]] = {"RGB": lambda x: x, "BGR": lambda x: x.flip(-1)}
 
 
@@ -35,8 +38,11 @@ class Preprocess:
     is scaled), ``short`` (the photo is scaled by its short side and then cropped, as torchvision
     and timm evaluate), ``short-floor`` (the same, but half a pixel of the margin is dropped, as by
     transformers) or ``stretch`` (both sides are scaled, as Keras loads photos).
-    `order` is that of the channels, ``RGB`` or ``BGR``; mean and std have the same one. With
-    `mirrored` the network's answer is the mean of those to the photo and to its mirror image.
+    `order` is that of the channels, ``RGB`` or ``BGR``; mean and std have the same one.
+    `decode` is ``full`` (every pixel of a file is decoded) or ``reduced``: a JPEG file to 1/2, 1/4
+    or 1/8 of its sides where that leaves twice `resize`, which is quicker and, by half a level of
+    255 on average, not the same pixels. With `mirrored` the network's answer is the mean of those
+    to the photo and to its mirror image.
 
     Raises:
       ValueError: a field is out of range; the message names it.
@@ -51,6 +57,7 @@ class Preprocess:
     background: tuple[int, int, int] = (255, 255, 255)
     fit: str = "square"
     order: str = "RGB"
+    decode: str = "full"
     mirrored: bool = False
 
     def __post_init__(self) -> None:
@@ -66,6 +73,7 @@ class Preprocess:
             "interpolation": INTERPOLATIONS,
             "fit": FITS,
             "order": ORDERS,
+            "decode": DECODES,
         }
         for name, known in choices.items():
             if getattr(self, name) not in tuple(known):
@@ -83,11 +91,11 @@ class Preprocess:
 
     @classmethod
     def for_photos(cls, size: int, resize: int, channels: int = 3) -> Self:
-        """Return the description for photos of 1 (grey) or 3 channels."""
+        """Return how a new network reads photos of 1 (grey) or 3 channels."""
         if channels not in STATISTICS:
             raise ValueError(f"channels={channels}: photos are read with 1 or 3")
         mean, std = STATISTICS[channels]
-        return cls(size, resize, channels, mean=mean, std=std)
+        return cls(size, resize, channels, mean=mean, std=std, decode="reduced")
 
     def to_dict(self) -> dict[str, Any]:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
@@ -105,8 +113,9 @@ class Preprocess:
 
     def prepare(self, source: Source) -> NDArray[np.uint8]:
         """Decode one photo to ``resize resize C`` (uint8). Raises DecodeError with the reason."""
-        image = decode(source, self.channels, self.background)
-        return resize_crop(image, self.resize, self.interpolation, self.fit, self.size)
+        least = DECODES[self.decode] * self.resize
+        image, part = decode_reduced(source, self.channels, self.background, least)
+        return resize_crop(image, self.resize, self.interpolation, self.fit, self.size, part)
 
     def center(self, images: Tensor, size: int | None = None) -> Tensor:
         """Cut the centred ``N size size C``; photos of that size already pass unchanged."""
@@ -121,8 +130,10 @@ class Preprocess:
         """
         scale = 1 / (255 * torch.tensor(self.std, dtype=torch.float32, device=images.device))
         shift = torch.tensor(self.mean, dtype=torch.float32, device=images.device) * 255
-        pixels = ORDERS[self.order](images.float())
-        return ((pixels - shift) * scale).permute(0, 3, 1, 2)
+        # By rows: with three numbers at a time it takes ten times as long.
+        rows, width = ORDERS[self.order](images).flatten(2), images.shape[2]
+        values = (rows.float() - shift.repeat(width)).mul_(scale.repeat(width))
+        return values.view(images.shape).permute(0, 3, 1, 2)
 
     def views(self, images: Tensor) -> list[Tensor]:
         """Return the versions of normalised photos ``N C H W`` whose answers are averaged."""

@@ -49,17 +49,16 @@ class PadCrop:
     def __call__(self, images: Tensor, u: Tensor) -> Tensor:
         n, height, width, channels = images.shape
         fill = torch.tensor(self.fill, dtype=images.dtype, device=images.device)
-        padded = fill.expand(n, height + 2 * self.pad, width + 2 * self.pad, channels).clone()
+        padded = fill.repeat(n, height + 2 * self.pad, width + 2 * self.pad, 1)
         padded[:, self.pad : self.pad + height, self.pad : self.pad + width] = images
-        room = torch.tensor(
-            [height + 2 * self.pad - self.size + 1, width + 2 * self.pad - self.size + 1],
-            device=images.device,
-        )
-        corner = (u * room).long()
-        side = torch.arange(self.size, device=images.device)
-        rows, columns = corner[:, :1] + side, corner[:, 1:] + side
-        which = torch.arange(n, device=images.device)[:, None, None]
-        return padded[which, rows[:, :, None], columns[:, None, :]]
+        # Every place of the crop is a view, of whose rows each is one piece of memory: a copy of
+        # the chosen views is far less work than to look up every pixel.
+        rows = padded.flatten(2).unfold(1, self.size, 1)
+        places = rows.unfold(2, self.size * channels, channels)
+        room = torch.tensor(places.shape[1:3], device=images.device)
+        top, left = (u * room).long().unbind(1)
+        which = torch.arange(n, device=images.device)
+        return places[which, top, left].view(n, self.size, self.size, channels)
 
 
 @dataclass(frozen=True)
@@ -84,15 +83,15 @@ class ResizedCrop:
         x, y = (2 * u[:, 2] - 1) * (1 - width), (2 * u[:, 3] - 1) * (1 - height)
         angle = (2 * u[:, 4] - 1) * math.radians(self.degrees)
         cos, sin = angle.cos(), angle.sin()
-        matrix = torch.stack(
-            [
-                torch.stack([width * cos, -height * sin, x], 1),
-                torch.stack([width * sin, height * cos, y], 1),
-            ],
-            1,
-        )
-        shape = [len(images), images.shape[3], self.size, self.size]
-        grid = F.affine_grid(matrix, shape, align_corners=False)
+        # Where each pixel comes from is a sum of a part of its column and a part of its row.
+        side = torch.arange(self.size, device=images.device)
+        side = (2 * side + 1) / self.size - 1
+        turns = ((width * cos, -height * sin, x), (width * sin, height * cos, y))
+        grid = torch.empty(len(images), self.size, self.size, 2, device=images.device)
+        for axis, (right, down, middle) in enumerate(turns):
+            rows = down[:, None] * side + middle[:, None]
+            columns = right[:, None] * side
+            torch.add(rows[:, :, None], columns[:, None, :], out=grid[..., axis])
         pixels = images.permute(0, 3, 1, 2).float()
         return F.grid_sample(
             pixels, grid, mode="bilinear", padding_mode="border", align_corners=False
@@ -114,10 +113,14 @@ class ColorJitter:
         brightness, contrast, saturation = (
             1 + (2 * u[:, i] - 1)[:, None, None, None] * self.strength for i in range(3)
         )
-        pixels = (images.float() * brightness - 127.5) * contrast + 127.5
-        grey = pixels[..., :1] * 0.299 + pixels[..., 1:2] * 0.587 + pixels[..., -1:] * 0.114
-        pixels = grey + (pixels - grey) * saturation if pixels.shape[3] == 3 else pixels
-        return pixels.clamp(0, 255)
+        # By planes, as a crop leaves them, and in as few passes over them as can be.
+        planes = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
+        pixels = torch.addcmul(127.5 * (1 - contrast), planes, brightness * contrast)
+        if pixels.shape[1] == 3:
+            grey = pixels[:, :1] * 0.299
+            grey.add_(pixels[:, 1:2], alpha=0.587).add_(pixels[:, 2:], alpha=0.114)
+            torch.lerp(grey, pixels, saturation, out=pixels)
+        return pixels.clamp_(0, 255).permute(0, 2, 3, 1)
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,7 @@ def mix(
     """
     choice, share = float(u[0]), float(u[1])
     if choice < mixup:
-        images = images * share + images.flip(0) * (1 - share)
+        images = torch.lerp(images.flip(0), images, share)
     elif choice < mixup + cutmix:
         images, share = _cut(images, share, float(u[2]))
     else:

@@ -28,6 +28,7 @@ from resnets.training.inference import Eager, Stopped, score_split
 from resnets.training.interrupt import Interrupt
 from resnets.training.machine import Machine
 from resnets.training.optim import learning_rate
+from resnets.training.pooled import Pooled, classifier, compute
 from resnets.training.progress import Progress
 from resnets.training.recipe import Recipe
 from resnets.training.saver import NEVER, Every, Keeper, Saver, Silent
@@ -46,6 +47,8 @@ class Observer(Protocol):
     """Who is told how training goes."""
 
     def step(self, epoch: int, step: int, steps: int, loss: float, rate: float) -> None: ...
+
+    def features(self, photos: int) -> None: ...
 
     def skipped(self, epoch: int, step: int, why: str) -> None: ...
 
@@ -79,10 +82,12 @@ class Trainer:
         self.plan = Plan(len(train.samples), recipe.batch_size, seed)
         self.stepper = Stepper(net, task, recipe, train.preprocess, self.plan, machine, self.ranks)
         self.progress = Progress()
+        self.folder = checkpoints.parent
         self.saver: Saver | Silent = (
             Saver(checkpoints, keeper, every) if self.ranks.leads else Silent()
         )
         self.observer, self.interrupt = observer, interrupt
+        self.pooled: dict[str, Pooled] = {}  # by split, while only the classifier learns
 
     @property
     def weights(self) -> nn.Module:
@@ -113,10 +118,11 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         progress, plan = self.progress, self.plan
+        clock = time.perf_counter()
+        self._pool()
         steps = range(progress.step, plan.steps)
         batches = prefetch(self._batch, steps, self.workers)
         self.stepper.begin(progress.epoch)
-        clock = time.perf_counter()
         for step, (samples, photos) in zip(steps, batches, strict=True):
             labels = self.train.samples.labels[samples]
             outcome = self.stepper(samples, photos, labels, progress.epoch, step, self._stop)
@@ -133,8 +139,31 @@ class Trainer:
                 self.save()
                 clock = time.perf_counter()
 
-    def _batch(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        return self.train.get(self.ranks.share(self.plan.batch(self.progress.epoch, step)))
+    def _pool(self) -> None:
+        """Have features for epochs in which only the classifier learns, and for others none."""
+        if self.progress.epoch >= self.recipe.head_epochs:
+            self.pooled = {}
+            return
+        splits = {"train": self.train} | ({} if self.val is None else {"val": self.val})
+        try:
+            for name, cache in splits.items():
+                self.pooled[name] = self.pooled.get(name) or compute(
+                    self.stepper.net,
+                    self.machine,
+                    cache,
+                    self.workers,
+                    self.ranks,
+                    mirror=self.recipe.flip if name == "train" else cache.preprocess.mirrored,
+                    folder=self.folder,
+                    done=self.observer.features,
+                    stop=self._stop,
+                )
+        except Stopped:
+            self._leave()
+
+    def _batch(self, step: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        source = self.pooled.get("train", self.train)
+        return source.get(self.ranks.share(self.plan.batch(self.progress.epoch, step)))
 
     def _note(self, outcome: Outcome) -> None:
         progress = self.progress
@@ -178,14 +207,19 @@ class Trainer:
             return {}
         net = self.weights.eval()
         try:
-            samples, probabilities = score_split(
-                Eager(net, self.machine.device),
-                self.task,
-                self.val,
-                self.workers,
-                self.ranks,
-                stop=self._stop,
-            )
+            if "val" in self.pooled:
+                samples, probabilities = self.pooled["val"].score(
+                    classifier(net), self.task, self.machine, self.ranks, stop=self._stop
+                )
+            else:
+                samples, probabilities = score_split(
+                    Eager(net, self.machine.device),
+                    self.task,
+                    self.val,
+                    self.workers,
+                    self.ranks,
+                    stop=self._stop,
+                )
         except Stopped:
             self._leave()
         if not math.isfinite(float(probabilities.sum())):

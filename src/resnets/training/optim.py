@@ -91,10 +91,9 @@ FALLS: dict[str, Callable[[float], float]] = {
 def set_learning(net: ResNet, recipe: Recipe, epoch: int) -> None:
     """Set what learns in an epoch: a pure function of it, so that a resume needs no history."""
     head_only = epoch < recipe.head_epochs
-    *trunk, _ = net.parameter_stages()
-    for parameters in trunk:
-        for parameter in parameters:
-            parameter.requires_grad_(not head_only)
+    net.requires_grad_(not head_only)
+    for module in (net.fc, net.features):
+        module.requires_grad_(True)
     if recipe.whiten:
         first_conv(net).weight.requires_grad_(False)
     net.train()

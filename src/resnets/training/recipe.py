@@ -51,8 +51,9 @@ class Recipe:
       whiten: the stem's filters decorrelate the pixels of the training photos, and stay so.
       passing: kernels begin by passing their input on, as far as they have channels for it.
       bn_momentum: weight of a batch in the norms' running statistics.
-      head_epochs: epochs at the start in which only the classifier learns, and the rest of the
-        network is as in evaluation.
+      head_epochs: epochs at the start in which only the classifier learns, from features that the
+        rest of the network, as in evaluation, computes once; if no less than `epochs`, all of them.
+        Of the augmentation they have the mirror only; no mixup, no cutmix.
       layer_decay: factor of the rate for every stage further from the classifier.
       sync_bn: in several processes, norms take the statistics of all processes' photos.
       on_nan: ``stop`` when a loss or gradient is not finite, or ``skip`` the step.
@@ -181,8 +182,9 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "bn": ("train", "fixed"),
     "on_nan": ("stop", "skip"),
 }
+MOST_EPOCHS = 100_000
 RANGES: Mapping[str, tuple[float, float]] = {
-    "epochs": (1, 100_000),
+    "epochs": (1, MOST_EPOCHS),
     "batch_size": (4, 1_000_000),
     "lr": (0, 1e3),
     "head_lr": (0, 1e3),
@@ -199,7 +201,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "bn_momentum": (1e-6, 1),
     "accumulate": (1, 10_000),
     "patience": (0, 100_000),
-    "head_epochs": (0, 100_000),
+    "head_epochs": (0, MOST_EPOCHS),
     "layer_decay": (0.001, 1),
     "pad": (0, 512),
     "crop_scale": (0.01, 1),
@@ -366,8 +368,17 @@ def finetune() -> Recipe:
     )
 
 
+def linear() -> Recipe:
+    """A classifier on weights that were trained on other photos, and nothing else: a few seconds
+    once the photos' features are computed (a linear probe)."""
+    return dataclasses.replace(
+        finetune(), name="linear", epochs=50, head_epochs=MOST_EPOCHS, layer_decay=1.0
+    )
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "finetune": finetune,
+    "linear": linear,
     "tiny-photos": tiny_photos,
     "small": small,
     "medium": medium,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from resnets.nn.synced import SyncedBatchNorm, sync_batchnorm
 from resnets.training.distributed import Ranks
 from resnets.training.machine import Machine
 from resnets.training.optim import Ema, build_optimizer, learning_rate, set_learning
+from resnets.training.pooled import choose_view, classifier
 from resnets.training.progress import mark_samples
 from resnets.training.recipe import Recipe
 from resnets.training.task import Task
@@ -63,13 +65,15 @@ class Stepper:
         self.augments = [recipe.augment(preprocess, part) for part in recipe.grow]
         self.optimizer = build_optimizer(self.net, recipe)
         self.ema = Ema(self.net, recipe.ema) if recipe.ema else None
-        self.forward = ranks.parallel(machine.compiled(self.net))
+        self._whole = self.forward = ranks.parallel(machine.compiled(self.net))
+        self._head = ranks.parallel(classifier(self.net)) if recipe.head_epochs else self._whole
         self._norms: list[_BatchNorm] = []
         self._guarded: list[_BatchNorm] = []
 
     def begin(self, epoch: int) -> None:
         """Set what learns in an epoch."""
         set_learning(self.net, self.recipe, epoch)
+        self.forward = self._head if epoch < self.recipe.head_epochs else self._whole
         norms = (module for module in self.net.modules() if isinstance(module, _BatchNorm))
         self._norms = [norm for norm in norms if norm.training]
         self._guarded = self._norms if self.recipe.on_nan == "skip" else []
@@ -77,7 +81,7 @@ class Stepper:
     def __call__(
         self,
         samples: NDArray[np.int64],
-        photos: NDArray[np.uint8],
+        photos: NDArray[Any],
         labels: NDArray[np.int64],
         epoch: int,
         step: int,
@@ -85,6 +89,7 @@ class Stepper:
     ) -> Outcome:
         """Take step `step` of an epoch with this process' part of the batch.
 
+        `photos` are prepared ones, or their `Pooled` features while only the classifier learns.
         Where the loss or the gradient is not finite, the weights stay as they are; and so do BN's
         statistics if such steps are to be skipped.
         """
@@ -122,13 +127,17 @@ class Stepper:
     def _inputs(
         self,
         samples: NDArray[np.int64],
-        photos: NDArray[np.uint8],
+        photos: NDArray[Any],
         labels: NDArray[np.int64],
         epoch: int,
         step: int,
     ) -> tuple[Tensor, Tensor]:
-        """Return augmented images ``N C H W`` and their targets."""
+        """Return augmented images ``N C H W``, or features ``N F``, and their targets."""
         recipe, device = self.recipe, self.machine.device
+        if self.forward is not self._whole:
+            u = self.plan.augmentation(epoch, samples, 1, recipe.alternate)[:, 0]
+            features = choose_view(torch.from_numpy(photos), torch.from_numpy(u)).to(device)
+            return features, self.task.targets(torch.from_numpy(labels).to(device))
         done = (epoch * self.plan.steps + step) / (recipe.epochs * self.plan.steps)
         augment = self.augments[recipe.phase(done)]
         u = self.plan.augmentation(epoch, samples, augment.draws, recipe.alternate)

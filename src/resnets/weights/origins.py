@@ -152,6 +152,7 @@ FIELDS: dict[str, Callable[[str], Any]] = {
     "fit": str,
     "interpolation": str,
     "order": str,
+    "decode": str,
     "mean": _numbers,
     "std": _numbers,
 }
