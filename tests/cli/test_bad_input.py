@@ -173,6 +173,7 @@ def test_no_permission(
         (["--val-fraction", "0.9", "--test-fraction", "0.2"], ["val_fraction"]),
         (["--weights", "nothing.safetensors"], ["nothing.safetensors"]),
         (["--size", "9000"], ["9000"]),
+        (["--recipe", "linear"], ["linear", "--weights"]),
     ],
 )
 def test_options_that_cannot_be(

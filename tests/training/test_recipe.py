@@ -19,6 +19,12 @@ def test_every_named_recipe_is_valid_and_says_its_name(name: str) -> None:
     assert recipe.augment(Preprocess.for_photos(32, 32)).draws > 0
 
 
+@pytest.mark.parametrize("epochs", [1, 50, 100_000])
+def test_a_linear_recipe_never_comes_to_the_rest(epochs: int) -> None:
+    recipe = override(get_recipe("linear"), {"epochs": epochs})
+    assert recipe.head_epochs >= recipe.epochs
+
+
 def test_the_papers_cifar_recipe_is_the_papers() -> None:
     recipe = get_recipe("he2015-cifar")
     steps = recipe.epochs * -(-45_000 // recipe.batch_size)

@@ -370,9 +370,18 @@ def finetune() -> Recipe:
 
 def linear() -> Recipe:
     """A classifier on weights that were trained on other photos, and nothing else: a few seconds
-    once the photos' features are computed (a linear probe)."""
+    once the photos' features are computed (a linear probe). AdamW, as features come in any scale.
+    """
     return dataclasses.replace(
-        finetune(), name="linear", epochs=50, head_epochs=MOST_EPOCHS, layer_decay=1.0
+        finetune(),
+        name="linear",
+        epochs=100,
+        batch_size=128,
+        optimizer="adamw",
+        lr=0.03,
+        weight_decay=0.0,
+        head_epochs=MOST_EPOCHS,
+        layer_decay=1.0,
     )
 
 
