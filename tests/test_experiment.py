@@ -118,7 +118,7 @@ def test_a_resume_does_not_judge_weights_of_another_epoch(run, tmp_path: Path) -
 
 
 def test_fine_tuning_resumes_to_the_same_bits(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    options = {"weights": run.model, "epochs": 4, "seed": 1, "quiet": True}
+    options = {"weights": run.model, "epochs": 4, "seed": 1, "speed": "exact", "quiet": True}
     whole = resnets.train("sign-digits", out=tmp_path / "whole", **options)
     trainer_epoch = Trainer._finish_epoch
 
