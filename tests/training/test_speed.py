@@ -214,6 +214,23 @@ def test_a_measured_choice_is_said_kept_and_used_again(
     assert "(timed in" in capsys.readouterr().err
 
 
+def test_that_a_run_is_short_is_kept_too(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = dataclasses.replace(RECIPE, epochs=40)  # 200 steps
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += 0.1
+        return now[0]
+
+    auto = Speed.parse("auto")
+    trial = make(recipe, clock=clock)
+    assert choose_speed(auto, trial, Console()) == trial.machine
+    assert "a short run" in capsys.readouterr().err
+    again = make(recipe, clock=lambda: pytest.fail("it was timed again"))
+    assert choose_speed(auto, again, Console()) == trial.machine
+    assert len(list(cache.iterdir())) == 1
+
+
 def test_another_network_or_recipe_is_measured_anew(cache: Path) -> None:
     speed = Speed.parse("auto,compile=false,layout=contiguous,precision=fp32")
     for number, recipe in enumerate((RECIPE, dataclasses.replace(RECIPE, optimizer="adamw"))):

@@ -161,12 +161,14 @@ def _measured(speed: Speed, trial: Trial) -> tuple[Machine, str]:
         trials=known["trials"],
     )
     best = search.best(machine, _axes(speed, trial))
-    if best is None:
-        return machine, "; a short run, so that nothing was timed"
     found = {name: timing for name, timing in search.trials.items() if "step" in timing}
-    gain = _gain(search, best, trial)
-    known["choices"][run] = {name: getattr(best, name) for name in KEPT}, gain
-    remember(key, {"trials": found, "choices": known["choices"]})
+    gain = _gain(search, best, trial) if best else ""
+    if found:  # also that a run is too short, which might be otherwise the next time
+        kept = best or machine
+        known["choices"][run] = {name: getattr(kept, name) for name in KEPT}, gain
+        remember(key, {"trials": found, "choices": known["choices"]})
+    if best is None:
+        return machine, "; a short run, so that no other way was timed"
     firsts = [timing["first"] for name, timing in found.items() if "compiled" in name]
     if firsts:
         remember(_compiler(machine), {"seconds": max(firsts) / once})
