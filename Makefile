@@ -1,9 +1,12 @@
-# Two commands do everything: `make demo` and `make test`. Each makes .venv and installs what it needs.
+# `make demo`, `make test` and `make benchmark`: each makes .venv and installs what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
+BENCHMARKS := steps folder predictions growth
+PHOTOS :=
+CIFAR :=
 
-.PHONY: demo test clean
+.PHONY: demo test benchmark clean
 
 demo: .venv/installed
 	@rm -rf $(DEMO)
@@ -14,6 +17,17 @@ test: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# make benchmark [PHOTOS=folder] [CIFAR=folder] [BENCHMARKS="steps folder"] [QUICK=--quick]
+benchmark: .venv/installed-dev
+	@set -e; for name in $(BENCHMARKS); do \
+		photos=; case $$name in folder|predictions) photos="$(if $(PHOTOS),--photos $(PHOTOS))";; esac; \
+		echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(QUICK) $$photos; \
+	done
+	@set -e; for name in $(if $(CIFAR),accuracy ablation); do \
+		echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(CIFAR) $(QUICK); \
+	done
+	@$(if $(CIFAR),,echo "skipped: accuracy and ablation, for which CIFAR-10 is needed: CIFAR=folder")
 
 clean:
 	rm -rf .venv $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -31,8 +31,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from kill import ENVIRONMENT, Series, differences, finish, hashes, machine, make_data, start
+from kill import ENVIRONMENT, Series, differences, finish, hashes, make_data, start
 from sabotage import NONSENSE
+from side_by_side import machine
 from torch import Tensor
 
 from resnets.errors import UserError

@@ -20,7 +20,6 @@ import csv
 import hashlib
 import json
 import os
-import platform
 import random
 import shutil
 import signal
@@ -31,7 +30,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +39,12 @@ import torch
 from PIL import Image
 from sabotage import MOMENTS, PIECES
 from safetensors.torch import load_file
+from side_by_side import machine
 
 from resnets.data.images import decode
 from resnets.data.plan import Plan
 from resnets.data.sources import open_dataset
 from resnets.training import checkpoint
-from resnets.training.machine import Machine
-from resnets.version import VERSION
 
 SABOTAGE = Path(__file__).with_name("sabotage.py")
 TIMES = ("seconds", "images_per_second", "checkpoint_seconds", "saving")
@@ -320,20 +317,6 @@ def _within_a_worse_epoch(series: Series, control: str, must: bool) -> int:
     photos = sum(path.is_file() for path in (series.data / "train").rglob("*"))
     parts = Plan(photos, BATCH, 0).steps * ACCUMULATE
     return (worse or [len(scores) - 1])[-1] * parts + parts // 3
-
-
-def machine() -> dict[str, Any]:
-    described = Machine.detect("cpu").describe()
-    return {
-        "date": date.today().isoformat(),
-        "machine": described["hardware"],
-        "system": described["system"],
-        "versions": {
-            "resnets": VERSION,
-            "torch": str(torch.__version__),
-            "python": platform.python_version(),
-        },
-    }
 
 
 def _options() -> argparse.Namespace:

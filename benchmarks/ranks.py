@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from kill import ENVIRONMENT, Series, differences, finish, hashes, machine, make_data
+from kill import ENVIRONMENT, Series, differences, finish, hashes, make_data
+from side_by_side import machine
 
 from resnets.training import checkpoint
 
