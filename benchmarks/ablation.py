@@ -21,18 +21,20 @@ RECIPE = "fast"
 WHOLE = "as it is"
 LINES: dict[str, tuple[str, ...]] = {
     WHOLE: (),
-    "no average": ("ema=0",),
+    "SGD for Muon": ("optimizer=sgd", "lr=0.05", "head_lr=1", "norm_lr=1"),
+    "the stem learns": ("whiten=false",),
+    "kernels start at random": ("passing=false",),
+    "statistics as usual": ("bn_momentum=0.1",),
+    "one rate for all": ("head_lr=1", "norm_lr=1"),
+    "photos of full size": ("grow=1",),
+    "mirrored at random": ("alternate=false",),
+    "no mirror in the answer": ("mirrored=false",),
     "no label smoothing": ("label_smoothing=0",),
-    "no mirror": ("flip=false",),
-    "no shift": ("crop=none",),
-    "no warm-up": ("warmup_epochs=0",),
-    "steps for the cosine": ("schedule=step",),
-    "plain momentum": ("nesterov=false",),
     "no weight decay": ("weight_decay=0",),
-    "norms decay, too": ("decay_norms=true",),
-    "blocks start as the identity": ("zero_init=true",),
-    "blocks start at random": ("zero_init=false",),
-    "half the batch and rate": ("batch_size=½", "lr=½"),
+    "cosine": ("schedule=cosine",),
+    "with an average": ("ema=0.99",),
+    "half the rate": ("lr=½",),
+    "twice the batch": ("batch_size=2×",),
 }
 """Fields to replace; ``½`` and ``2×`` are of the recipe's own value."""
 FACTORS = {"½": 0.5, "2×": 2}
