@@ -40,6 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "predict",
         "evaluation",
+        "quantization",
         "choices",
         "decoding",
         "execution",

@@ -178,3 +178,13 @@ def test_data_of_other_classes(model: Path, tmp_path: Path) -> None:
         (tmp_path / "photos" / name / "1.jpg").write_bytes(content)
     with pytest.raises(UserError, match="classes of the data are not the model's"):
         quantize_model(model_file.load(model), tmp_path / "photos")
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino", "nncf"])
+def test_a_library_that_is_not_there(
+    name: str, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    problem = rf"--precision int8 needs {name}; pip install 'resnets\[export\]'"
+    with pytest.raises(UserError, match=problem):  # and not that the data is missing
+        quantize_model(model_file.load(model), tmp_path / "none")
