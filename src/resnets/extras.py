@@ -26,16 +26,16 @@ def library(name: str, extra: str, purpose: str) -> Any:
     Raises:
       UserError: it is not installed, or cannot be imported.
     """
-    reports = TELEMETRY not in sys.modules
-    if reports:
-        sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # which makes importing it fail
+    reports = sys.modules.pop(TELEMETRY, None)
+    sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # which makes importing it fail
     try:
         return importlib.import_module(name)
     except ImportError:
         raise _missing(name, extra, purpose) from None
     finally:
-        if reports:
-            del sys.modules[TELEMETRY]
+        del sys.modules[TELEMETRY]
+        if reports is not None:  # the user has imported it
+            sys.modules[TELEMETRY] = reports
 
 
 def require(names: Iterable[str], extra: str, purpose: str) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -132,16 +135,30 @@ def test_a_library_that_is_not_there(
         open_engine(model, CPU, engine)
 
 
-def test_importing_a_library_keeps_its_telemetry_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(sys.modules):
-        if name.startswith(extras.TELEMETRY):
-            monkeypatch.delitem(sys.modules, name)
+@pytest.mark.parametrize("there", [None, ModuleType(extras.TELEMETRY)])
+def test_importing_a_library_keeps_its_telemetry_out(
+    there: ModuleType | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, extras.TELEMETRY, raising=False)
+    if there:
+        monkeypatch.setitem(sys.modules, extras.TELEMETRY, there)
     seen: list[object] = []
-
-    def watch(name: str) -> None:
-        seen.append(sys.modules[extras.TELEMETRY])
-
-    monkeypatch.setattr(extras.importlib, "import_module", watch)
+    monkeypatch.setattr(
+        extras.importlib, "import_module", lambda name: seen.append(sys.modules[extras.TELEMETRY])
+    )
     extras.library("openvino", "export", "a test")
     assert seen == [None]
-    assert extras.TELEMETRY not in sys.modules  # what the user imports is theirs
+    assert sys.modules.get(extras.TELEMETRY) is there  # what the user imports is theirs
+
+
+def test_openvino_and_nncf_work_without_it() -> None:
+    code = (
+        "import sys\n"
+        "from resnets.extras import library\n"
+        "library('openvino', 'export', ''), library('nncf', 'export', '')\n"
+        "assert not [m for m in sys.modules if m.split('.')[0] == 'openvino_telemetry']\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

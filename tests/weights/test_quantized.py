@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import openvino
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from resnets.data.preprocess import Preprocess
 from resnets.engines.openvino import open_engine
 from resnets.errors import UserError
+from resnets.extras import library
 from resnets.nn import ResNet
 from resnets.spec import ResNetSpec, Stem
 from resnets.training.machine import Machine
@@ -25,6 +25,7 @@ from resnets.weights.onnx_writer import to_onnx
 from resnets.weights.quantized import GRAPH, NUMBERS, pack, unpack
 
 TINY = ResNetSpec("tiny", (1,), (2,), stem=Stem(2, 3, 1, "none"), num_classes=2, image_size=8)
+openvino = library("openvino", "export", "the test")  # as it is imported without telemetry
 PHOTOS = Preprocess.for_photos(8, 9)
 Draw = Callable[[nn.Module], None]
 
