@@ -66,6 +66,7 @@ def open_engine(model: Model, machine: Machine, precision: str) -> OpenVINO:
         "PERFORMANCE_HINT": "LATENCY",  # all threads on one piece after the other
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": machine.threads,
+        "ENABLE_CPU_PINNING": False,  # two processes would share the first cores, and leave others
     }
     if not model.quantization:
         # Left alone, OpenVINO takes bf16 on some processors.
