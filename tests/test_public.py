@@ -154,6 +154,7 @@ def loaded_by(statement: str) -> set[str]:
 
 HEAVY = {"torch", "torchvision", "numpy", "PIL", "pyarrow", "sklearn", "pandas", "matplotlib"}
 HEAVY |= {"keras", "tensorflow", "jax", "h5py", "timm", "transformers"}
+HEAVY |= {"onnx", "onnxruntime", "openvino", "nncf"}
 
 
 @pytest.mark.parametrize(

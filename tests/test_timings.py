@@ -25,7 +25,7 @@ def test_what_is_remembered_is_recalled(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["", "{", "[1]", '{"key": "other", "value": {}}', '{"key": "k"}']
+    "damage", ["", "{", "[1]", "[" * 100_000, '{"key": "other", "value": {}}', '{"key": "k"}']
 )
 def test_a_damaged_file_is_nothing_and_is_written_anew(home: Path, damage: str) -> None:
     remember("k", {"seconds": 1})

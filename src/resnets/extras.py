@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from resnets.errors import UserError
@@ -25,18 +26,29 @@ def library(name: str, extra: str, purpose: str) -> Any:
     Raises:
       UserError: it is not installed, or cannot be imported.
     """
-    reports = TELEMETRY not in sys.modules
-    if reports:
-        sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # which makes importing it fail
+    reports = sys.modules.pop(TELEMETRY, None)
+    sys.modules[TELEMETRY] = None  # type: ignore[assignment]  # which makes importing it fail
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise UserError(f"{purpose} needs {name}; pip install 'resnets[{extra}]'") from None
+        raise _missing(name, extra, purpose) from None
     finally:
-        if reports:
-            del sys.modules[TELEMETRY]
+        del sys.modules[TELEMETRY]
+        if reports is not None:  # the user has imported it
+            sys.modules[TELEMETRY] = reports
+
+
+def require(names: Iterable[str], extra: str, purpose: str) -> None:
+    """Raise `library`'s error now where a dependency is not there, before any work is done."""
+    for name in names:
+        if not installed(name):
+            raise _missing(name, extra, purpose)
 
 
 def installed(name: str) -> bool:
     """Tell whether there is such a module, without importing it."""
     return importlib.util.find_spec(name) is not None
+
+
+def _missing(name: str, extra: str, purpose: str) -> UserError:
+    return UserError(f"{purpose} needs {name}; pip install 'resnets[{extra}]'")

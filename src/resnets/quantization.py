@@ -17,9 +17,10 @@ from resnets.console import Console
 from resnets.data.cache import ImageCache, Storage, choose_storage
 from resnets.data.samples import Samples
 from resnets.data.sources import Dataset
-from resnets.engines.int8 import quantize
+from resnets.engines.int8 import NEEDS, PURPOSE, quantize
 from resnets.errors import UserError
 from resnets.evaluation import SplitResult, headline, open_for, score
+from resnets.extras import require
 from resnets.predict import Predictor
 from resnets.version import VERSION
 from resnets.weights.model_file import Model
@@ -54,6 +55,7 @@ def quantize_model(
       UserError: a library is missing, the data cannot be used, or too much is lost.
     """
     console = console or Console()
+    require(NEEDS, "export", PURPOSE)
     before = Predictor.of(model, "cpu", workers=workers)
     dataset, judged, split, how = open_for(before, data, None, columns or {})
     calibration, judged, source = _part(before, dataset, judged, data, columns or {})

@@ -20,7 +20,7 @@ def recall(key: str) -> dict[str, Any] | None:
     try:
         found = json.loads(_path(key).read_text(encoding="utf-8"))
         value = found["value"] if found["key"] == key else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import chain, islice
 from pathlib import Path
+from time import monotonic
 from typing import Annotated
 
 import typer
@@ -55,12 +56,16 @@ def command(
             say=console.say,
         )
         inputs = ((path, path) for path in chain(first, found))
+        began = monotonic()
         with console.track("Predicting", None) as advance:
             for row in predictor.stream(inputs, top):
                 write(row)
                 advance(1)
                 total += 1
                 failed += row.status != "ok"
+        if total >= ENOUGH:
+            rate, ready = total / (monotonic() - began), predictor.ready
+            console.say(f"speed    {rate:,.3g} images/s ({ready.name}, {ready.precision})")
         for what, count in ignored.items():
             console.say(f"ignored: {what} ({count:,})")
         if not total:

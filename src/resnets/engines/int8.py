@@ -20,7 +20,7 @@ from resnets.weights import quantized
 from resnets.weights.model_file import Model
 from resnets.weights.onnx_writer import to_onnx
 
-PURPOSE = "--precision int8"
+PURPOSE, NEEDS = "--precision int8", ("onnx", "openvino", "nncf")
 
 
 def quantize(model: Model, photos: Tensor) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -34,28 +34,37 @@ def quantize(model: Model, photos: Tensor) -> tuple[dict[str, Tensor], dict[str,
     Raises:
       UserError: OpenVINO or NNCF is not installed, or they cannot quantise this network.
     """
-    openvino = library("openvino", "export", PURPOSE)
+    openvino, content = library("openvino", "export", PURPOSE), to_onnx(model)
     with _silence():
         nncf = library("nncf", "export", PURPOSE)
         try:
             network = nncf.quantize(
-                openvino.Core().read_model(to_onnx(model)),
+                openvino.Core().read_model(content),
                 nncf.Dataset([photo[None].contiguous().numpy() for photo in photos]),
                 preset=nncf.QuantizationPreset.PERFORMANCE,
                 subset_size=len(photos),
                 fast_bias_correction=True,
                 ignored_scope=nncf.IgnoredScope(types=["Add"], validate=False),
             )
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:  # its own kinds have no common ancestor but this
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"NNCF cannot quantise this {model.spec.name} ({reason})") from None
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder) / "network.xml", Path(folder) / "network.bin"
         openvino.serialize(network, *map(str, files))
-        tensors = quantized.pack(*(file.read_bytes() for file in files))
-    tensors = quantized.pack(*quantized.unpack(tensors, model.spec, model.preprocess))
+        written = quantized.pack(*(file.read_bytes() for file in files))
+    try:
+        clean = quantized.unpack(written, model.spec, model.preprocess)
+    except ValueError as error:  # of a version of OpenVINO that writes other kinds of layers
+        raise UserError(
+            f"OpenVINO {openvino.__version__} writes what is not read: {error}"
+        ) from None
     libraries = {name: metadata.version(name) for name in ("nncf", "openvino")}
-    return tensors, {"engine": "openvino", "versions": libraries, "preset": "performance"}
+    return quantized.pack(*clean), {
+        "engine": "openvino",
+        "versions": libraries,
+        "preset": "performance",
+    }
 
 
 @contextlib.contextmanager

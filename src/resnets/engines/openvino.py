@@ -34,19 +34,25 @@ class OpenVINO:
     def start(self, images: Tensor) -> Wait:
         running = []
         for piece in torch.split(images.contiguous(), PIECE) if len(images) else ():
-            request = self.free.popleft() if self.free else self.compiled.create_infer_request()
-            request.start_async({0: piece.numpy()}, share_inputs=True)
-            running.append((request, piece))  # which must live as long as it is read
+            request = self._request()
+            request.start_async({0: piece.numpy()})  # copied: who starts may never wait
+            running.append(request)
 
         def wait() -> Tensor:
             values = [torch.empty(0, self.outputs)]
-            for request, _ in running:
+            for request in running:
                 request.wait()
                 values.append(torch.from_numpy(request.get_output_tensor().data.copy()))
                 self.free.append(request)
             return torch.cat(values)
 
         return wait
+
+    def _request(self) -> Any:
+        try:
+            return self.free.popleft()
+        except IndexError:
+            return self.compiled.create_infer_request()
 
 
 def open_engine(model: Model, machine: Machine, precision: str) -> OpenVINO:
@@ -60,6 +66,7 @@ def open_engine(model: Model, machine: Machine, precision: str) -> OpenVINO:
         "PERFORMANCE_HINT": "LATENCY",  # all threads on one piece after the other
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": machine.threads,
+        "ENABLE_CPU_PINNING": False,  # two processes would share the first cores, and leave others
     }
     if not model.quantization:
         # Left alone, OpenVINO takes bf16 on some processors.
