@@ -54,7 +54,7 @@ def changes(recipe: str, fields: tuple[str, ...]) -> dict[str, str]:
 def main() -> None:
     options = _options()
     book = Book(target(options, f"{RECIPE}-ablation"), options.data, resume=not options.anew)
-    base = ["--recipe", options.recipe, *(QUICK if options.quick else ())]
+    base = ["--recipe", options.recipe, "--val-fraction", "0", *(QUICK if options.quick else ())]
     for name in dict.fromkeys([WHOLE, *options.lines]):
         values = changes(options.recipe, LINES[name])
         if LINES[name] and not values:

@@ -151,6 +151,7 @@ AUGMENT = Augment(
         RandomErase(0.5, (1, 2, 3)),
     ),
     PREPROCESS,
+    PREPROCESS.size,
 )
 
 
