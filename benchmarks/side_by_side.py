@@ -275,7 +275,7 @@ def measured(script: str, *arguments: object, env: Mapping[str, str] | None = No
 
 def machine() -> dict[str, Any]:
     """Return what a reader of results needs to know of where they were measured."""
-    described = Machine.detect("cpu", "fp32").describe()
+    described = Machine.detect("cpu").describe()
     versions = {"resnets": VERSION, "python": platform.python_version()}
     for package in PACKAGES:
         with suppress(importlib.metadata.PackageNotFoundError):

@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from resnets.engines import choose as module
 from resnets.engines import open_engine
 from resnets.engines.choose import choose
 from resnets.engines.table import ENGINES, Kind
+from resnets.timings import remember
 from resnets.training.inference import Wait
 from resnets.training.machine import Machine
 from resnets.weights.model_file import Model
@@ -26,7 +28,13 @@ CPU = Machine("cpu", "fp32")
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RESNETS_CACHE", str(tmp_path))
     monkeypatch.setattr(module, "SECONDS", 0.3)
-    return tmp_path / "timings.json"
+    return tmp_path / "timings"
+
+
+def remembered(cache: Path) -> dict[str, Any]:
+    """Return key and value of the one thing that is remembered."""
+    [file] = cache.iterdir()
+    return json.loads(file.read_text())  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -57,9 +65,9 @@ def test_the_fastest_is_taken_said_and_remembered(
     [line] = said
     assert line.startswith("engine   openvino: ")
     assert "× torch; --engine for another" in line
-    [(key, value)] = json.loads(cache.read_text()).items()
-    assert set(value["rates"]) == set(ENGINES)
-    assert "tiny" in key
+    kept = remembered(cache)
+    assert set(kept["value"]["rates"]) == set(ENGINES)
+    assert "tiny" in kept["key"]
     # Another time nothing is measured, even if it would now come out in another way.
     slow(monkeypatch, torch=0.0, openvino=9.0, onnxruntime=9.0)
     assert choose(model, CPU, "fp32", None, said.append).name == "openvino"
@@ -110,8 +118,7 @@ def test_a_memory_that_says_nothing_of_use(
 ) -> None:
     slow(monkeypatch, torch=0.004, openvino=0.0005, onnxruntime=0.004)
     choose(model, CPU, "fp32", None, print)
-    [key] = json.loads(cache.read_text())
-    cache.write_text(json.dumps({key: {"rates": rates}}))
+    remember(remembered(cache)["key"], {"rates": rates})
     said: list[str] = []
     assert choose(model, CPU, "fp32", None, said.append).name == "openvino"
     assert "before" not in said[0]
@@ -119,6 +126,6 @@ def test_a_memory_that_says_nothing_of_use(
 
 def test_real_engines_are_measured(model: Model, cache: Path) -> None:
     ready = open_engine(model, CPU, "auto", photos=module.ENOUGH)
-    [value] = json.loads(cache.read_text()).values()
-    assert ready.name == max(value["rates"], key=value["rates"].get)
+    rates = remembered(cache)["value"]["rates"]
+    assert ready.name == max(rates, key=rates.get)
     assert ready.engine.start(torch.randn(2, 3, 24, 24))().shape == (2, 3)

@@ -160,6 +160,16 @@ def resnet9(net: Weights, x: Tensor) -> Tensor:
     return 0.125 * F.linear(x.amax((2, 3)), net.get("fc.weight"))
 
 
+def resnet8_fast(net: Weights, x: Tensor) -> Tensor:
+    """Its own description: pooling before the norms, one activated convolution in a block."""
+    x = net.conv("conv1", x, bias=True).relu()
+    for layer in ("layer1", "layer2", "layer3"):
+        x = F.max_pool2d(net.conv(f"{layer}.entry.conv1", x), 2)
+        x = net.bn(f"{layer}.entry.bn1", x).relu()
+        x = x + net.bn(f"{layer}.0.bn1", net.conv(f"{layer}.0.conv1", x)).relu()
+    return F.linear(x.amax((2, 3)), net.get("fc.weight")) / 9
+
+
 def resnet8(net: Weights, x: Tensor) -> Tensor:
     """MLPerf Tiny's keras_model.py."""
     x = net.bn("bn1", net.keras_conv("conv1", x)).relu()
@@ -207,6 +217,7 @@ FORWARDS: tuple[tuple[str, Forward], ...] = (  # the first pattern that fits a n
     ("resnet*_small", partial(post, small=True)),
     ("iresnet*", iresnet),
     ("resnet9", resnet9),
+    ("resnet8_fast", resnet8_fast),
     ("resnet8", resnet8),
     ("tutorial_keras", tutorial_keras),
     ("tutorial_pytorch", tutorial_pytorch),
