@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from resnets.spec import ResNetSpec, Stem
 from resnets.tasks.classify import Classify
 from resnets.training import pooled
 from resnets.training.distributed import Alone
-from resnets.training.inference import Stopped, score_split
+from resnets.training.inference import Eager, Stopped, score_split
 from resnets.training.machine import Machine
 from resnets.training.pooled import Pooled, choose_view, classifier, compute
 
@@ -77,12 +78,15 @@ def test_neither_threads_nor_where_they_are_kept_changes_a_bit(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
 def test_a_split_is_scored_as_by_the_whole_network(
-    net: ResNet, cache: ImageCache, tmp_path: Path
+    net: ResNet, cache: ImageCache, tmp_path: Path, mirrored: bool
 ) -> None:
     task = Classify(("a", "b", "c"))
-    found, expected = score_split(net.eval(), task, MACHINE, cache, 0)
-    samples, values = features(net, cache, tmp_path).score(classifier(net), task, MACHINE, Alone())
+    seen = ImageCache(cache.samples, replace(PREPROCESS, mirrored=mirrored), Storage("none"))
+    found, expected = score_split(Eager(net.eval(), MACHINE.device), task, seen, 0)
+    views = compute(net, MACHINE, seen, 0, Alone(), mirror=mirrored, folder=tmp_path)
+    samples, values = views.score(classifier(net), task, MACHINE, Alone())
     np.testing.assert_array_equal(samples, found)
     np.testing.assert_allclose(values, expected, atol=1e-6)
 
