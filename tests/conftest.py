@@ -30,6 +30,12 @@ settings.load_profile("resnets")
 # -- specs of every kind: `@given(spec=st.from_type(ResNetSpec))` ---------------------------------
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what is measured in a test out of the user's cache."""
+    monkeypatch.setenv("RESNETS_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @st.composite
 def _stems(draw: st.DrawFn, unit: int, most: int, pools: tuple[str, ...] = POOLS) -> Stem:
     """Stems of a width of at most `most`, a multiple of `unit`."""

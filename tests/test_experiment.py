@@ -177,8 +177,36 @@ def test_a_budget_becomes_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert config.recipe["epochs"] == 3
     assert config.budget == 1200
     assert len((run.path / "history.csv").read_text().splitlines()) == 4
+    assert config.settled
+    again = resnets.resume(run.path, quiet=True)
+    assert RunFolder(again.path).read_config().recipe["epochs"] == 3
     with pytest.raises(UserError, match="--budget and --epochs"):
         resnets.train("sign-digits", budget="12s", epochs=2, **options)
+
+
+def test_a_budget_for_weights_still_reaches_the_rest(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    tuned = resnets.train("sign-digits", weights=run.model, budget="1s", out=tmp_path, quiet=True)
+    recipe = RunFolder(tuned.path).read_config().recipe
+    assert recipe["name"] == "finetune"
+    assert (recipe["epochs"], recipe["head_epochs"]) == (1, 0)
+
+
+def test_the_classifier_alone_is_not_measured_and_has_no_budget(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    options: dict[str, Any] = {"weights": run.model, "recipe": "linear", "quiet": True}
+    with pytest.raises(UserError, match="--budget: recipe linear trains the classifier alone"):
+        resnets.train("sign-digits", budget="1m", out=tmp_path / "none", **options)
+    assert not (tmp_path / "none").exists()
+    for number, speed in enumerate(("auto", "precision=bf16")):
+        out = tmp_path / str(number)
+        linear = resnets.train("sign-digits", epochs=8, speed=speed, out=out, **options)
+        assert linear.evaluation.n == 411
+
+
+def test_crops_are_drawn_anew_also_where_nothing_is_mirrored(tmp_path: Path) -> None:
+    overrides = {"flip": False, "crop": "none"}
+    options: dict[str, Any] = {"recipe": "fast", "size": 16, "epochs": 1, "quiet": True}
+    run = resnets.train("sign-digits", overrides=overrides, out=tmp_path / "run", **options)
+    assert run.evaluation.n == 411
 
 
 @pytest.mark.slow

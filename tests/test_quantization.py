@@ -94,6 +94,19 @@ def test_photos_are_set_aside_where_none_are_of_training(model: Path) -> None:
     assert record["judged"]["n"] == everything - record["calibration"]["photos"]
 
 
+def test_a_folder_without_training_photos_will_do(model: Path, tmp_path: Path) -> None:
+    digits = open_dataset("sign-digits").splits["all"]
+    for i in range(0, len(digits), 8):
+        folder = tmp_path / ("val", "test")[i // 8 % 2] / str(digits.labels[i])
+        folder.mkdir(parents=True, exist_ok=True)
+        content = digits.read(i)
+        assert isinstance(content, bytes)
+        (folder / f"{i}.jpg").write_bytes(content)
+    record = quantize_model(model_file.load(model), tmp_path, force=True).quantization
+    assert record["calibration"]["of"] == "set aside, as none are of training"
+    assert record["judged"]["split"] == "test"
+
+
 def test_too_great_a_loss_is_refused_and_nothing_written(
     model: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

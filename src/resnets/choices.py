@@ -6,7 +6,7 @@ Every choice is announced, with the option that overrules it where that is not p
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from resnets.console import Console
@@ -14,6 +14,7 @@ from resnets.data.preprocess import Preprocess
 from resnets.data.sizes import median_short_side
 from resnets.data.sources import Dataset
 from resnets.errors import UserError
+from resnets.layers import Conv
 from resnets.spec import ResNetSpec
 from resnets.training.recipe import Recipe, check_fields, choose, for_fewer, get_recipe, override
 from resnets.weights.model_file import Model
@@ -22,6 +23,7 @@ from resnets.zoo import get_spec
 STEMS = ("auto", "imagenet", "small")
 SMALL = 48  # up to this many pixels a photo is small: small stem, small network
 SIZES = (64, 96, 128, 160, 192, 224)
+PLAIN = Recipe("plain")
 MARGIN = 8 / 7  # resize to size × 8/7, as the usual 256 for 224
 
 
@@ -137,6 +139,22 @@ def choose_spec(
     return spec
 
 
+def misfits(recipe: Recipe, spec: ResNetSpec, start: Model | None) -> Iterator[tuple[str, str]]:
+    """Yield the fields of a recipe that cannot be had with a network, with the reason."""
+    first = next(layer for _, layer in spec.plan.layers() if isinstance(layer, Conv))
+    most = 2 * first.inputs * first.kernel**2
+    if recipe.whiten and start is not None:
+        yield "whiten", "the stem keeps the weights to start from"
+    elif recipe.whiten and (first.outputs % 2 or first.outputs > most):
+        yield (
+            "whiten",
+            f"it takes an even number of filters, at most {most}, and the first convolution of "
+            f"{spec.name} has {first.outputs}",
+        )
+    if spec.head.pool == "all" and recipe.grow != PLAIN.grow:
+        yield "grow", f"{spec.name} reads every pixel, and takes photos of one size only"
+
+
 def _usual(small: bool, recipe: str | Recipe | None) -> str:
     """Name the network for photos that are small or not."""
     if not small:
@@ -149,6 +167,7 @@ def choose_recipe(
     dataset: Dataset,
     recipe: str | Recipe | None,
     preprocess: Preprocess,
+    spec: ResNetSpec,
     epochs: int | None,
     batch_size: int | None,
     overrides: Mapping[str, Any] | None,
@@ -156,7 +175,7 @@ def choose_recipe(
     console: Console,
 ) -> Recipe:
     """Return the recipe: the named one, fine-tuning for weights to start from, or by the number
-    and size of the photos; overridden."""
+    and size of the photos; overridden, and without what this network cannot do."""
     photos = len(dataset.splits["train"])
     chosen_here = choose(photos, preprocess.size) if start is None else "finetune"
     name = recipe if recipe is not None else chosen_here
@@ -169,19 +188,26 @@ def choose_recipe(
     if batch_size is not None:
         changes |= {"batch_size": batch_size, "lr": base.lr * batch_size / base.batch_size}
     chosen = override(base, {**changes, **(overrides or {})})
-    linear = chosen.head_epochs >= chosen.epochs and base.head_epochs >= base.epochs
+    if "head_epochs" not in (overrides or {}) and not base.linear:
+        chosen = chosen.reaching_the_rest()
+    linear = chosen.linear
     if linear and start is None:
         raise UserError(
             f"recipe {chosen.name}: only the classifier learns, so the rest needs --weights"
         )
-    if "head_epochs" not in (overrides or {}) and not linear:  # a short run must reach the rest
-        head_epochs = min(chosen.head_epochs, chosen.epochs // 4)
-        chosen = dataclasses.replace(chosen, head_epochs=head_epochs)
+    notes = []
+    for field, reason in misfits(chosen, spec, start):
+        if field in (overrides or {}):
+            raise UserError(f"--set {field}={(overrides or {})[field]}: {reason}")
+        chosen = dataclasses.replace(chosen, **{field: getattr(PLAIN, field)})
+        notes.append(f"         without {field}: {reason}")
     unit = "epoch" if chosen.epochs == 1 else "epochs"
     console.say(
         f"recipe   {chosen.name}: {chosen.epochs} {unit}, batches of {chosen.batch_size}, "
         f"{chosen.optimizer} at {chosen.lr:g}" + ("" if recipe else f", for {photos:,} photos")
     )
+    for note in notes:
+        console.say(note)
     if linear:
         console.say("         the classifier alone, from features that are computed once")
     elif chosen.head_epochs or chosen.layer_decay < 1 or chosen.bn == "fixed":

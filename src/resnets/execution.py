@@ -107,14 +107,18 @@ def execute(
     if moved or not state:
         plan = Plan(len(dataset.splits["train"]), recipe.batch_size, config.seed)
         trial = Trial(unmeasured, net, task, recipe, plan, caches["train"], ranks, console.say)
+        limited = config.budget > 0 and not config.settled and not state and epochs is None
+        if limited:  # what pays, and may be spent on finding out, depends on the length of the run
+            trial.recipe, _ = _affordable(recipe, config.budget, began, trial, unmeasured, caches)
         machine = choose_speed(speed, trial, console)
         machine.take()
         chosen = dataclasses.replace(machine, device=config.machine["device"])
         config = dataclasses.replace(config, machine=chosen.to_dict())
-        if config.budget and not state:
-            recipe = _affordable(config.budget, began, trial, machine, caches, console)
-            config = dataclasses.replace(config, recipe=recipe.to_dict())
-        if ranks.leads and not state:
+        if limited:
+            recipe, text = _affordable(recipe, config.budget, began, trial, machine, caches)
+            console.say(f"budget   {text}")
+            config = dataclasses.replace(config, recipe=recipe.to_dict(), settled=True)
+        if ranks.leads:
             folder.write_config(config)
     display = Display(console, recipe.epochs)
     with graceful(console.say) as interrupt, display:
@@ -161,19 +165,20 @@ def execute(
 
 
 def _affordable(
+    recipe: Recipe,
     budget: float,
     began: float,
     trial: Trial,
     machine: Machine,
     caches: Mapping[str, ImageCache],
-    console: Console,
-) -> Recipe:
-    """Return the recipe with as many epochs as the budget pays for, the same in every process."""
+) -> tuple[Recipe, str]:
+    """Return the recipe with as many epochs as the budget pays for, the same in every process, and
+    what there is to say about it."""
     judged = caches[_judged(caches)]
     validated = len(caches["val"].samples) if "val" in caches else 0
     epochs, text = epochs_within(budget, began, trial, machine, validated, len(judged.samples))
-    console.say(f"budget   {text}")
-    return dataclasses.replace(trial.recipe, epochs=int(trial.ranks.text(str(epochs))))
+    shared = int(trial.ranks.text(str(epochs)))
+    return dataclasses.replace(recipe, epochs=shared).reaching_the_rest(), text
 
 
 def _judged(splits: Mapping[str, object]) -> str:
@@ -298,6 +303,7 @@ def _extend(trainer: Trainer, before: Recipe, console: Console) -> None:
         f"epochs   {before.epochs} to {after.epochs}: the {after.schedule} schedule is drawn anew "
         f"over all of them, so the rate goes on at {following:.3g} where it had come to "
         f"{last:.3g}; this is not the run that it would have been with as many from the start"
+        + ("; so are the sides that its photos grow through" if len(after.grow) > 1 else "")
     )
 
 

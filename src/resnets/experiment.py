@@ -111,7 +111,7 @@ def train(
     if limit and epochs is not None:
         raise UserError("--budget and --epochs: the one follows from the other; give one of them")
     if limit and recipe is None and weights is None:
-        recipe = "fast"
+        recipe = "fast"  # with weights, `finetune` as ever
     check_options(model, stem, channels, recipe, overrides)
     Every.parse(checkpoint_every)
     said = Speed.parse(speed)
@@ -140,7 +140,7 @@ def train(
         preprocess = choose_preprocess(dataset, size, channels, start, console)
         spec = choose_spec(dataset, model, stem, preprocess, recipe, start, console)
         chosen = choose_recipe(
-            dataset, recipe, preprocess, epochs, batch_size, overrides, start, console
+            dataset, recipe, preprocess, spec, epochs, batch_size, overrides, start, console
         )
         preprocess = dataclasses.replace(
             preprocess, mirrored=preprocess.mirrored or chosen.mirrored
@@ -167,6 +167,11 @@ def train(
             checkpoint_every=str(checkpoint_every),
             versions=_versions(machine),
         )
+        if limit and chosen.linear:
+            raise UserError(
+                f"--budget: recipe {chosen.name} trains the classifier alone, which takes seconds; "
+                "leave --budget out"
+            )
         made = _create_folder(out, dataset, spec) if ranks.leads else None
         path = ranks.text(str(made.path) if made else "")
         folder = made or RunFolder(Path(path))

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterable
+from importlib import metadata
 from typing import Any
 
 from resnets.errors import UserError
@@ -48,6 +49,14 @@ def require(names: Iterable[str], extra: str, purpose: str) -> None:
 def installed(name: str) -> bool:
     """Tell whether there is such a module, without importing it."""
     return importlib.util.find_spec(name) is not None
+
+
+def version(name: str) -> str:
+    """Return a library's version, or nothing where its package has another name than it."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _missing(name: str, extra: str, purpose: str) -> UserError:

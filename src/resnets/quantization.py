@@ -103,7 +103,9 @@ def _part(
     columns: Mapping[str, Any],
 ) -> tuple[Samples, Samples, str]:
     """Return photos to calibrate on, those to judge on, and what the first ones are."""
-    train = open_for(predictor, data, "train", columns)[1]  # as training drew it
+    train = judged.subset(np.zeros(len(judged), bool))
+    if "train" in dataset.splits:
+        train = open_for(predictor, data, "train", columns)[1]  # as training drew it
     if dataset.split_info["kind"] == "seeded":
         train = train.subset(~np.isin(train.keys(), judged.keys()))
     if len(train):

@@ -13,6 +13,8 @@ from torch import nn
 from resnets.data.preprocess import Preprocess
 from resnets.engines import open_engine
 from resnets.engines.int8 import quantize
+from resnets.engines.openvino import _check_sizes
+from resnets.extras import library
 from resnets.nn import ResNet
 from resnets.spec import ResNetSpec
 from resnets.training.machine import Machine
@@ -50,3 +52,22 @@ def test_rows_of_every_kind(
     assert np.corrcoef(found.flatten(), expected.flatten())[0, 1] > 0.97
     weights = sum(value.numel() * value.element_size() for value in model.weights.values())
     assert len(tensors["openvino.bin"]) < 0.6 * weights
+
+
+@pytest.mark.parametrize(("sides", "message"), [((1, 2**20, 256), "has the shape"), ((), "")])
+def test_a_layer_that_computes_more_than_it_says_is_refused(
+    sides: tuple[int, ...], message: str
+) -> None:
+    ops = pytest.importorskip("openvino.opset13")
+    openvino = library("openvino", "export", "a test")
+    photos = ops.parameter([-1, 4], np.float32, "photos")
+    top = photos
+    if sides:
+        large = ops.broadcast(ops.constant(np.float32(1)), ops.constant(np.array(sides)))
+        top = ops.add(photos, ops.reduce_mean(large, ops.constant(np.array([0, 1, 2]))))
+    network = openvino.Model([top], [photos], "hostile")
+    if not message:
+        _check_sizes(network)
+        return
+    with pytest.raises(ValueError, match=message):
+        _check_sizes(network)

@@ -239,7 +239,7 @@ def test_a_whitened_stem_puts_out_uncorrelated_values_of_one_size() -> None:
 
 
 def test_a_stem_that_cannot_be_whitened_is_refused() -> None:
-    with pytest.raises(UserError, match="at most 54, and the first convolution of resnet18_small"):
+    with pytest.raises(ValueError, match="at most 54, and the first convolution of resnet18_small"):
         whiten_stem(ResNet(get_spec("resnet18").with_small_stem()), torch.randn(8, 3, 32, 32))
 
 

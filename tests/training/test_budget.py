@@ -6,7 +6,7 @@ import pytest
 
 from resnets.durations import seconds, spoken
 from resnets.errors import UserError
-from resnets.training.budget import BEYOND, Costs, parse_budget
+from resnets.training.budget import MOST_EPOCHS, Costs, parse_budget
 
 
 @pytest.mark.parametrize(
@@ -36,12 +36,12 @@ def test_a_time_is_spoken(length: float, text: str) -> None:
 
 def test_as_many_epochs_as_fit_with_their_validation_and_the_judgement() -> None:
     costs = Costs(epoch=10.0, validation=2.0, judgement=5.0)
-    assert [costs.epochs(left, 30) for left in (17, 28.9, 29, 125)] == [1, 1, 2, 10]
+    assert [costs.epochs(left) for left in (17, 28.9, 29, 125)] == [1, 1, 2, 10]
     for left in (17, 29, 125):
-        assert costs.total(costs.epochs(left, 30)) <= left < costs.total(costs.epochs(left, 30) + 1)
+        assert costs.total(costs.epochs(left)) <= left < costs.total(costs.epochs(left) + 1)
 
 
 def test_at_least_one_epoch_and_not_beyond_all_measure() -> None:
     costs = Costs(10.0, 2.0, 5.0)
-    assert costs.epochs(-3.0, 30) == costs.epochs(0.0, 30) == 1
-    assert costs.epochs(1e6, 30) == 30 * BEYOND
+    assert costs.epochs(-3.0) == costs.epochs(0.0) == 1
+    assert costs.epochs(1e9) == MOST_EPOCHS

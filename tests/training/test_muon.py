@@ -47,6 +47,15 @@ def test_a_step_is_as_long_as_the_rate_says() -> None:
     assert step.max() < 0.13
 
 
+def test_a_kernel_of_zeros_stays_finite() -> None:
+    kernel = torch.nn.Parameter(torch.zeros(4, 2, 3, 3))
+    optimizer = Muon([{"params": [kernel], "orthogonal": True}], lr=0.1)
+    kernel.grad = torch.randn_like(kernel)
+    optimizer.step()
+    assert kernel.isfinite().all()
+    assert kernel.norm() > 0
+
+
 def test_everything_else_goes_as_by_sgd() -> None:
     start = torch.randn(3, 5)
     ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))

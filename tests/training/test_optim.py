@@ -97,6 +97,30 @@ def test_the_classifier_and_the_norms_have_rates_of_their_own() -> None:
     assert scales["conv1.weight"] == scales["layer1.0.conv2.weight"] == (1.0, True)
 
 
+def test_only_kernels_whose_scale_a_norm_takes_out_are_turned() -> None:
+    recipe = Recipe("r", optimizer="muon")
+
+    def turned(spec: ResNetSpec, recipe: Recipe) -> set[str]:
+        net = ResNet(spec)
+        names = {id(parameter): name for name, parameter in net.named_parameters()}
+        groups = [group for group in parameter_groups(net, recipe) if group["orthogonal"]]
+        return {names[id(p)] for group in groups for p in group["params"]}
+
+    entries = (Stem(4, 3, 1, "early-max2"), None)
+    fast = TINY.replace(block="single", order="inner", entries=entries)
+    assert "layer1.entry.conv1.weight" in turned(fast, recipe)
+    assert turned(fast.replace(stem=Stem(4, 3, 1, "none", norm=False)), recipe).isdisjoint(
+        {"conv1.weight"}
+    )
+    before = turned(TINY.replace(order="pre"), recipe)
+    assert "layer1.0.conv1.weight" in before
+    assert "layer1.0.conv2.weight" not in before  # nothing follows it but the addition
+    gated = turned(TINY.replace(attention="se"), recipe)
+    assert gated
+    assert not any(".se." in name for name in gated)
+    assert not turned(TINY, dataclasses.replace(recipe, bn="fixed"))
+
+
 def test_whitening_filters_do_not_learn() -> None:
     net = ResNet(TINY)
     for epoch in (0, 1):

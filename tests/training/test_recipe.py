@@ -62,6 +62,11 @@ def test_photos_grow(crop: str) -> None:
         assert augment(photos, torch.rand(5, augment.draws)).shape == (5, 3, side, side)
 
 
+def test_a_side_is_never_beyond_the_photo() -> None:
+    augment = Recipe("r", grow=(0.99,)).augment(Preprocess.for_photos(31, 31), 0.99)
+    assert augment.size == 31
+
+
 def test_a_small_crop_needs_no_border() -> None:
     """At 24 of 32 pixels a crop moves by 4 either way within the photo."""
     photos = torch.randint(1, 256, (40, 32, 32, 3), dtype=torch.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from resnets.errors import UserError
 from resnets.nn import ResNet
 from resnets.spec import ResNetSpec, Stem
 from resnets.tasks.classify import Classify
+from resnets.timings import remember
 from resnets.training import search, speed
 from resnets.training.distributed import Alone
 from resnets.training.machine import Machine
@@ -186,7 +188,8 @@ def test_shapes_that_a_compiler_has_to_make() -> None:
     assert shapes(40, 8) == 1
     assert shapes(37, 8) == 2  # batches of 7 and 8
     assert shapes(40, 10, accumulate=3) == 2  # parts of 3 and 4
-    assert shapes(40, 8, head_epochs=2) == 2  # the classifier alone, then everything
+    assert shapes(40, 8, head_epochs=2) == 1  # the classifier alone is not compiled
+    assert shapes(37, 8, grow=(0.5, 0.75, 1.0)) == 6  # each size of photos for each of batches
 
 
 # -- choosing -------------------------------------------------------------------------------------
@@ -209,6 +212,11 @@ def test_a_measured_choice_is_said_kept_and_used_again(
     longer = dataclasses.replace(again, recipe=dataclasses.replace(RECIPE, epochs=99_999))
     assert choose_speed(speed, longer, Console()) == chosen
     (file,) = cache.iterdir()
+    key = json.loads(file.read_text())["key"]
+    for value in ({"trials": 3}, {"trials": {}, "choices": {"x": [1, 2, 3]}}, {"trials": {"a": 1}}):
+        remember(key, value)
+        choose_speed(speed, make(), Console())
+        assert "(timed in" in capsys.readouterr().err
     file.write_text("{")
     choose_speed(speed, make(), Console())
     assert "(timed in" in capsys.readouterr().err

@@ -81,6 +81,17 @@ def test_timm(name: str, tmp_path: Path) -> None:
     assert back(model, path).preprocess == model.preprocess
 
 
+@pytest.mark.parametrize("to", ["timm", "transformers", "torchvision", "onnx"])
+def test_that_a_model_looks_twice_is_said(to: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    path = tmp_path / {"torchvision": "x.pth", "onnx": "x.onnx"}.get(to, "out")
+    export(make(get_spec("resnet18"), mirrored=True), to, path, say=said.append)
+    assert "mirror image: its users have to do so" in "".join(said)
+    said.clear()
+    export(make(get_spec("resnet18")), to, path, force=True, say=said.append)
+    assert not said
+
+
 def test_every_name_that_timm_is_said_to_have_it_has() -> None:
     assert set(timm.list_models()) >= TIMM
     ours = set(resnets.list_models())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -74,7 +75,8 @@ def command(
         raise UserError(f"{target} exists: choose another name, or --force to overwrite it")
     if to is None and target.suffix != ".safetensors":
         raise UserError(f"{target}: a model file ends in .safetensors; --to for another project's")
-    _check_precision(precision, data, to)
+    only = {"data": data, "path-column": path_column, "label-column": label_column}
+    _check_precision(precision, only | {"workers": workers}, to)
     from resnets.console import Console
     from resnets.weights import model_file
     from resnets.weights.convert import open_model
@@ -109,18 +111,19 @@ def command(
     if to is None:
         model_file.save(model, target)
     else:
-        export(model, to, target, force)
+        export(model, to, target, force, console.warn)
     console.say(f"wrote    {target}")
     if to in ("torchvision", "keras"):
         console.say("         without class names, and without how photos are read")
 
 
-def _check_precision(precision: str | None, data: str | None, to: str | None) -> None:
+def _check_precision(precision: str | None, only: Mapping[str, object], to: str | None) -> None:
     if precision not in (None, "int8"):
         raise UserError(f"--precision {precision}: a model file is in fp32, or else in int8")
-    if precision is None and data is not None:
-        raise UserError(f"--data {data}: is for --precision int8")
-    if precision is not None and data is None:
+    for name, value in only.items():
+        if precision is None and value is not None:
+            raise UserError(f"--{name} {value}: is for --precision int8")
+    if precision is not None and only["data"] is None:
         raise UserError("--precision int8: needs --data, photos to calibrate and to judge on")
     if precision is not None and to is not None:
         raise UserError("--precision int8: is for a model file; leave --to out")

@@ -6,13 +6,13 @@ import hashlib
 import json
 import math
 import time
-from importlib import metadata
 
 import torch
 from torch import Tensor
 
 from resnets.engines.table import DEFAULT, ENGINES, Ready, Say
 from resnets.errors import UserError
+from resnets.extras import version
 from resnets.timings import recall, remember
 from resnets.training.inference import BATCH, Engine
 from resnets.training.machine import Machine
@@ -59,7 +59,7 @@ def _key(model: Model, machine: Machine, precision: str, able: list[str]) -> str
     """Return all that the rates depend on."""
     spec = json.dumps(model.spec.to_dict(), sort_keys=True)
     size = model.preprocess.size
-    versions = [f"{name} {metadata.version(name)}" for name in able]
+    versions = [f"{name} {version(name)}" for name in able]
     return "; ".join(
         [
             "inference",
@@ -91,7 +91,12 @@ def _measure(
     """
     end = time.perf_counter() + SECONDS
     size, channels = model.preprocess.size, model.spec.in_channels
-    noise = torch.randn(BATCH, size, size, channels).permute(0, 3, 1, 2).to(machine.device)
+    generator = torch.Generator().manual_seed(0)  # not the one that the caller draws from
+    noise = (
+        torch.randn(BATCH, size, size, channels, generator=generator)
+        .permute(0, 3, 1, 2)
+        .to(machine.device)
+    )
     best, rates = _open(DEFAULT, model, machine, precision), dict[str, float]()
     for number, name in enumerate([DEFAULT, *(name for name in able if name != DEFAULT)]):
         now = time.perf_counter()

@@ -8,14 +8,13 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from resnets.errors import UserError
-from resnets.extras import library
+from resnets.extras import library, version
 from resnets.weights import quantized
 from resnets.weights.model_file import Model
 from resnets.weights.onnx_writer import to_onnx
@@ -59,7 +58,7 @@ def quantize(model: Model, photos: Tensor) -> tuple[dict[str, Tensor], dict[str,
         raise UserError(
             f"OpenVINO {openvino.__version__} writes what is not read: {error}"
         ) from None
-    libraries = {name: metadata.version(name) for name in ("nncf", "openvino")}
+    libraries = {name: version(name) for name in ("nncf", "openvino")}
     return quantized.pack(*clean), {
         "engine": "openvino",
         "versions": libraries,

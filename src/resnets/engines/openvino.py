@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,6 +80,7 @@ def open_engine(model: Model, machine: Machine, precision: str) -> OpenVINO:
         else:
             network = core.read_model(to_onnx(model))
         _check_ends(network, model)
+        _check_sizes(network)
         compiled = core.compile_model(network, "CPU", options)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
@@ -96,3 +98,16 @@ def _check_ends(network: Any, model: Model) -> None:
     classes = model.spec.num_classes or model.spec.num_features
     if inputs != [[-1, model.spec.in_channels, size, size]] or outputs != [[-1, classes]]:
         raise ValueError(f"its input is {inputs}, its output {outputs}")
+
+
+def _check_sizes(network: Any) -> None:
+    """Raise ValueError for a layer whose output, as OpenVINO itself sees it, is too large: a small
+    file may say one shape and compute another."""
+    for layer in network.get_ordered_ops():
+        for output in layer.outputs():
+            shape = output.partial_shape
+            if shape.rank.is_dynamic or any(side.is_dynamic for side in list(shape)[1:]):
+                raise ValueError(f"the shape {shape} of {layer.get_friendly_name()} is not given")
+            sides = [side.get_length() for side in shape if side.is_static]
+            if math.prod(sides) > quantized.MAX_VALUES:
+                raise ValueError(f"{layer.get_friendly_name()} has the shape {shape}")

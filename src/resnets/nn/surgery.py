@@ -47,14 +47,14 @@ def whiten_stem(net: ResNet, photos: Tensor) -> None:
     Bag of tricks".
 
     Raises:
-      UserError: the convolution has an odd number of filters, or more than there are directions.
+      ValueError: the convolution has an odd number of filters, or more than there are directions.
     """
     conv = first_conv(net)
     patch = conv.weight[0].numel()
     if conv.out_channels % 2 or conv.out_channels > 2 * patch:
-        raise UserError(
+        raise ValueError(
             f"whitening needs an even number of filters, at most {2 * patch}, and the first "
-            f"convolution of {net.spec.name} has {conv.out_channels}: --set whiten=false"
+            f"convolution of {net.spec.name} has {conv.out_channels}"
         )
     # Patches that do not overlap, and no border.
     side = conv.kernel_size[0]

@@ -17,6 +17,8 @@ from resnets.training.processes import count_cores, launched, local_rank
 
 Net = TypeVar("Net", bound=nn.Module)
 FORMATS = {"channels-last": torch.channels_last, "contiguous": torch.contiguous_format}
+GRAPHS = 256
+"""Sizes of batches and photos that are compiled for."""
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
@@ -24,10 +26,10 @@ DEVICES = ("cpu", "cuda", "mps", "xpu")
 class Machine:
     """Where and how a network is run.
 
-    `precision` and `layout` are those of the training steps; evaluation is always in full float32
-    and on photos that are channels-last, so that a photo has one probability whichever verb asks
-    for it. `graphs` lets compiled steps replay CUDA graphs. `threads` are those of an operation on
-    the CPU, which decide in how many parts a sum is taken, and so its last bits.
+    `precision` and `layout` are those of the training steps; evaluation is in full float32 and on
+    photos that are channels-last, unless another engine or precision is asked for. `graphs` lets
+    compiled steps replay CUDA graphs. `threads` are those of an operation on the CPU, which decide
+    in how many parts a sum is taken, and so its last bits.
     """
 
     device: str
@@ -84,7 +86,9 @@ class Machine:
         """Return what computes the network's outputs in a training step."""
         if not self.compile:
             return net
-        # Batches come in two sizes at most: two static graphs are faster than one dynamic.
+        # Batches come in few sizes: a static graph for each is faster than one dynamic. Beyond its
+        # limit torch would compute eagerly, and a resume, which counts anew, to other last bits.
+        torch._dynamo.config.recompile_limit = GRAPHS
         mode = "reduce-overhead" if self.graphs else "default"
         compiled: Any = torch.compile(net, dynamic=False, mode=mode)
         assert isinstance(compiled, nn.Module)

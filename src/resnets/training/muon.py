@@ -68,7 +68,7 @@ class Muon(torch.optim.Optimizer):
         momentum = self._momentum(kernel).mul_(group["momentum"]).add_(gradient)
         ahead = gradient.add(momentum, alpha=group["momentum"])
         rows = len(kernel)
-        kernel.mul_(rows**0.5 / kernel.norm())
+        kernel.mul_(rows**0.5 / kernel.norm().clamp_min(1e-7))
         update = orthogonalize(ahead.reshape(rows, -1)).reshape(kernel.shape)
         kernel.add_(update, alpha=-group["lr"])
 

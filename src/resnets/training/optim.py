@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from resnets.layers import Conv, Norm, Pool
 from resnets.nn import ResNet
 from resnets.nn.surgery import first_conv
 from resnets.training.muon import Muon
@@ -26,12 +27,13 @@ def parameter_groups(net: ResNet, recipe: Recipe) -> Groups:
     """
     # A fused step wants momentum for all of a group or for none: what learns later is apart.
     apart = recipe.layer_decay < 1 or recipe.head_epochs > 0
+    turning = _normed_kernels(net) if recipe.optimizer == "muon" and recipe.bn == "train" else set()
     groups: dict[tuple[int, float, bool, bool], list[nn.Parameter]] = {}
     for distance, parameters in enumerate(reversed(net.parameter_stages())):
         for p in parameters:
             matrix = p.ndim > 1
             factor = (recipe.head_lr if distance == 0 else 1.0) if matrix else recipe.norm_lr
-            turned = p.ndim == 4 and recipe.optimizer == "muon"
+            turned = p in turning
             key = (distance * apart, factor, matrix or recipe.decay_norms, turned)
             groups.setdefault(key, []).append(p)
     return [
@@ -43,6 +45,21 @@ def parameter_groups(net: ResNet, recipe: Recipe) -> Groups:
         }
         for (distance, factor, decays, turned), params in groups.items()
     ]
+
+
+def _normed_kernels(net: ResNet) -> set[nn.Parameter]:
+    """Return the kernels whose scale a norm takes out again."""
+    found = set()
+    for prefix, chain in net.spec.plan.chains():
+        kernel: nn.Parameter | None = None
+        for name, layer in chain.items():
+            if isinstance(layer, Norm) and kernel is not None:
+                found.add(kernel)
+            if isinstance(layer, Conv):
+                kernel = net.get_parameter(f"{prefix}{name}.weight")
+            elif not isinstance(layer, Pool):
+                kernel = None
+    return found
 
 
 def build_optimizer(net: ResNet, recipe: Recipe) -> torch.optim.Optimizer:

@@ -7,6 +7,7 @@ fields. `choose` is the policy for a folder that nobody has described.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -37,7 +38,8 @@ class Recipe:
       name: the recipe it is, or comes from.
       epochs, batch_size: passes over the training photos, and photos per optimiser step.
       optimizer: ``sgd`` (with `momentum`, Nesterov's if `nesterov`), ``adamw``, or ``muon``
-        (kernels by `resnets.training.muon.Muon`, all else by SGD with Nesterov's momentum).
+        (kernels before a norm by `resnets.training.muon.Muon`, all else by SGD with Nesterov's
+        momentum).
       lr: peak learning rate, at this `batch_size`.
       head_lr, norm_lr: factors of the rate for the classifier, and for norms and biases.
       schedule: ``cosine`` or ``linear`` (to zero) or ``step`` (× `gamma` at each of `milestones`,
@@ -63,7 +65,7 @@ class Recipe:
         that the weights came with; γ and β learn).
       crop: ``none``, ``pad`` (by `pad` pixels) or ``resized`` (at least `crop_scale` of the area).
       grow: sides of the training photos as fractions of the full one, each for an equal part of
-        the run: with ``pad`` a smaller crop, with ``resized`` a coarser one.
+        the run: with ``pad`` a smaller crop, with ``resized`` a coarser one, else a smaller centre.
       flip, rotate, jitter, erase: mirror; degrees; strength of colour changes; chance of erasing.
       alternate: a photo is mirrored in every second epoch, not at random in each.
       mirrored: the trained model answers with the mean over a photo and its mirror image.
@@ -137,6 +139,15 @@ class Recipe:
         if self.rotate and self.crop != "resized":
             raise ValueError(f"rotate={self.rotate:g} needs crop='resized', not {self.crop!r}")
 
+    @property
+    def linear(self) -> bool:
+        """Whether only the classifier learns, all the time."""
+        return self.head_epochs >= self.epochs
+
+    def reaching_the_rest(self) -> Self:
+        """Return the recipe with few enough epochs of the classifier alone."""
+        return dataclasses.replace(self, head_epochs=min(self.head_epochs, self.epochs // 4))
+
     def phase(self, done: float) -> int:
         """Return which of the sides of `grow` the photos have when so much of the run is done."""
         return min(int(done * len(self.grow)), len(self.grow) - 1)
@@ -144,7 +155,7 @@ class Recipe:
     def augment(self, preprocess: Preprocess, part: float = 1.0) -> Augment:
         """Return the augmentation of training photos, to `part` of the full side."""
         full = preprocess.size
-        size = full if part == 1 else max(STEP, round(full * part / STEP) * STEP)
+        size = full if part == 1 else min(full, max(STEP, round(full * part / STEP) * STEP))
         mean = tuple(round(255 * value) for value in preprocess.mean)
         scale = (self.crop_scale, 1.0)
         # A smaller crop moves about within the photo already.
@@ -338,7 +349,7 @@ def for_fewer(recipe: Recipe, photos: int) -> Recipe:
     """Return `fast`, which is made for CIFAR's 50,000 photos, for fewer: smaller batches and more
     epochs, so that there are steps enough."""
     batch = min(recipe.batch_size, max(50, photos // 100))
-    epochs = max(recipe.epochs, round(FEWEST_STEPS * batch / photos))
+    epochs = max(recipe.epochs, round(FEWEST_STEPS / math.ceil(photos / batch)))
     return dataclasses.replace(recipe, batch_size=batch, epochs=epochs)
 
 

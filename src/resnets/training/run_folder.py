@@ -33,7 +33,8 @@ class Config:
       processes, local: how many it trained in when it began, and on one machine; `job`: torchrun's
         name of them, if it has started them.
       speed: what was said of it, `machine`'s fields being what came of that.
-      budget: seconds that the whole run was to take; 0 for as long as its epochs do.
+      budget: seconds that the whole run was to take; 0 for as long as its epochs do. `settled`: the
+        recipe has the epochs that fit into them.
       start: the licence and the record of data of these weights, which the run's own carry on.
       spec, preprocess, recipe, machine: as their classes' `to_dict` gives them.
     """
@@ -57,6 +58,7 @@ class Config:
     weights: str | None = None
     speed: str = "exact"
     budget: float = 0.0
+    settled: bool = False
     start: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod

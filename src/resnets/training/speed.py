@@ -86,6 +86,9 @@ def choose_speed(speed: Speed, trial: Trial, console: Console) -> Machine:
       UserError: compilation is asked for, and there is no compiler.
     """
     machine, text = trial.machine, ""
+    if trial.recipe.linear:  # the network computes once, forwards
+        console.say(f"speed    {machine.manner()}")
+        return machine
     if trial.ranks.leads:
         if machine.precision == "bf16" and trial.disagreement:
             console.warn(f"bf16 differs from fp32: {trial.disagreement}")
@@ -147,7 +150,7 @@ def _measured(speed: Speed, trial: Trial) -> tuple[Machine, str]:
     began, machine = time.perf_counter(), trial.machine
     steps, key = trial.recipe.epochs * trial.plan.steps, _key(trial)
     run = f"{speed}, {steps} steps"
-    known = {"trials": {}, "choices": {}} | (recall(key) or {})
+    known = _known(key)
     if run in known["choices"]:
         fields, gain = known["choices"][run]
         return dataclasses.replace(machine, **fields), f"{gain} (timed before)"
@@ -175,6 +178,23 @@ def _measured(speed: Speed, trial: Trial) -> tuple[Machine, str]:
     return best, f"{gain} (timed in {time.perf_counter() - began:.0f} s)"
 
 
+def _known(key: str) -> dict[str, dict[str, Any]]:
+    """Return the trials and choices that are remembered; none where they are of another form."""
+    found = recall(key) or {}
+    try:
+        trials = {
+            name: {"step": float(timing["step"]), "first": float(timing["first"])}
+            for name, timing in found["trials"].items()
+        }
+        choices = {
+            run: ({name: fields[name] for name in KEPT}, str(gain))
+            for run, (fields, gain) in found["choices"].items()
+        }
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {"trials": {}, "choices": {}}
+    return {"trials": trials, "choices": choices}
+
+
 def _axes(speed: Speed, trial: Trial) -> dict[str, Sequence[Change]]:
     """Return what is to be tried."""
     fixed = set(speed.settings)
@@ -199,7 +219,8 @@ def _compiler(machine: Machine) -> str:
 
 
 def _compiling(machine: Machine) -> float:
-    return float((recall(_compiler(machine)) or {"seconds": PER_CONVOLUTION})["seconds"])
+    seconds = (recall(_compiler(machine)) or {}).get("seconds")
+    return seconds if isinstance(seconds, float) and seconds > 0 else PER_CONVOLUTION
 
 
 def _slowness(trial: Trial) -> float:

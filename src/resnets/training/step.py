@@ -140,7 +140,7 @@ class Stepper:
             return features, self.task.targets(torch.from_numpy(labels).to(device))
         done = (epoch * self.plan.steps + step) / (recipe.epochs * self.plan.steps)
         augment = self.augments[recipe.phase(done)]
-        u = self.plan.augmentation(epoch, samples, augment.draws, recipe.alternate)
+        u = self.plan.augmentation(epoch, samples, augment.draws, recipe.alternate and recipe.flip)
         images = augment(torch.from_numpy(photos).to(device), torch.from_numpy(u).to(device))
         targets = self.task.targets(torch.from_numpy(labels).to(device))
         chances = torch.from_numpy(self.plan.mixing(epoch, step, 3))

@@ -77,7 +77,9 @@ class Trial:
 
     def steps(self, machine: Machine, done: float, count: int) -> list[float]:
         """Return the seconds of some steps as they are when `done`, a part of the run, is behind;
-        the first one, which is slower, is not among them."""
+        the first one, which is slower, is not among them. None where too few photos decode."""
+        if not self._batches:  # so many photos do not decode
+            return []
         stepper, whole = self._stepper(machine), self.plan.steps
         moment = divmod(int(done * self.recipe.epochs * whole), whole)
         return [self._seconds(stepper, number, moment) for number in range(count + 1)][1:]
@@ -143,8 +145,9 @@ class Trial:
 
     @property
     def _epoch(self) -> int:
-        """The first epoch in which all of the network learns, as in most of them."""
-        return min(self.recipe.head_epochs, self.recipe.epochs - 1)
+        """An epoch in the middle of the run, in which all of the network learns, as in most."""
+        last = self.recipe.epochs - 1
+        return max(min(self.recipe.head_epochs, last), self.recipe.epochs // 2)
 
     @cached_property
     def _batches(self) -> list[Batch]:
@@ -164,12 +167,12 @@ class Trial:
     @property
     def shapes(self) -> int:
         """How many networks a compiler has to make: one for each size of what is computed at a
-        time, and again where not all layers learn at first."""
+        time, of each side that the photos have."""
         n, steps, parts = self.plan.n, self.plan.steps, self.recipe.accumulate
         batches = {n // steps, -(-n // steps)}
         shares = {len(self.ranks.share(np.arange(size))) for size in batches}
         pieces = {size for share in shares for size in (share // parts, -(-share // parts))}
-        return len(pieces) * (2 if 0 < self.recipe.head_epochs < self.recipe.epochs else 1)
+        return len(pieces) * len(set(self.recipe.grow))
 
 
 def _release(machine: Machine) -> None:

@@ -36,7 +36,13 @@ NOT_TIMMS = re.compile(r"(plain|keras_).*|.*(_v1|_v2|_a|_c)")
 TIMM = frozenset(row.spec.name for row in imagenet.rows() if not NOT_TIMMS.fullmatch(row.spec.name))
 
 
-def export(model: Model, to: str, path: Path, force: bool = False) -> None:
+def export(
+    model: Model,
+    to: str,
+    path: Path,
+    force: bool = False,
+    say: Callable[[str], None] = lambda text: None,
+) -> None:
     """Write a model for ``torchvision``, ``timm``, ``transformers``, ``keras`` or ``onnx``.
 
     torchvision gets a state dict (``.safetensors`` or ``.pth``); timm and transformers a folder
@@ -49,6 +55,11 @@ def export(model: Model, to: str, path: Path, force: bool = False) -> None:
       UserError: an unknown project, one that has no such network, or a file that cannot be written.
     """
     check_target(to)
+    if model.preprocess.mirrored:
+        say(
+            f"{to} answers to the photo alone, where this model takes the mean over it and its "
+            "mirror image: its users have to do so"
+        )
     WRITERS[to](model, path, force)
 
 
