@@ -19,6 +19,7 @@ from resnets.data.plan import Plan
 from resnets.nn import ResNet
 from resnets.training.distributed import Alone, Ranks
 from resnets.training.machine import Machine
+from resnets.training.memory import give_back
 from resnets.training.recipe import Recipe
 from resnets.training.step import Stepper
 from resnets.training.task import Task
@@ -176,7 +177,8 @@ class Trial:
 
 
 def _release(machine: Machine) -> None:
-    """Give back what a trial has held."""
+    """Give back what a trial has held: training's own peak is to be the run's."""
+    give_back()
     if machine.compile:
         torch.compiler.reset()
     if torch.accelerator.is_available():
