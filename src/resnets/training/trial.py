@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -178,8 +179,9 @@ class Trial:
 
 def _release(machine: Machine) -> None:
     """Give back what a trial has held: training's own peak is to be the run's."""
-    give_back()
     if machine.compile:
         torch.compiler.reset()
+    gc.collect()  # steppers and compiled networks refer to themselves
+    give_back()
     if torch.accelerator.is_available():
         torch.accelerator.empty_cache()
