@@ -15,7 +15,8 @@ from side_by_side import parser, target
 from trainings import QUICK, Book
 
 from resnets.cli.options import pairs
-from resnets.training.recipe import check_fields, get_recipe, override
+from resnets.training.recipe import check_fields, override
+from resnets.training.recipes import get_recipe
 
 RECIPE = "fast"
 WHOLE = "as it is"

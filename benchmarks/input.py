@@ -34,7 +34,7 @@ from resnets.nn import ResNet
 from resnets.tasks.classify import Classify
 from resnets.training.distributed import Alone
 from resnets.training.machine import Machine, default_workers
-from resnets.training.recipe import get_recipe
+from resnets.training.recipes import get_recipe
 from resnets.training.step import Stepper
 from resnets.zoo import get_spec
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from resnets.cli import main
 from resnets.nn import ResNet
 from resnets.spec import CHOICES, HEAD_POOLS, POOLS, Head, ResNetSpec, Stem
 from resnets.zoo import ZOO
@@ -28,6 +30,26 @@ settings.load_profile("resnets")
 
 
 # -- specs of every kind: `@given(spec=st.from_type(ResNetSpec))` ---------------------------------
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return a function that runs the command line: its status, output and error output."""
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["resnets", *map(str, arguments)])
+        status = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return command
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,8 @@ from resnets.console import Console
 from resnets.data.preprocess import Preprocess
 from resnets.data.sources import Dataset, open_dataset
 from resnets.errors import UserError
-from resnets.training.recipe import Recipe, for_fewer, get_recipe
+from resnets.training.recipe import Recipe
+from resnets.training.recipes import for_fewer, get_recipe
 from resnets.weights.model_file import Model
 from resnets.zoo import get_spec
 

@@ -12,7 +12,6 @@ import pytest
 
 import resnets
 from resnets import quantization
-from resnets.cli import main
 from resnets.data.sources import open_dataset
 from resnets.errors import UserError
 from resnets.evaluation import evaluate_model
@@ -22,23 +21,6 @@ from resnets.weights import model_file
 
 SPEC = ResNetSpec("tiny", (1, 1), (8, 16), stem=Stem(8, 3, 2, "none"), image_size=16)
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a function that runs the command line: its status, output and error output."""
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["resnets", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return command
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from resnets.data.sources import Dataset
 from resnets.errors import UserError
 from resnets.layers import Conv
 from resnets.spec import ResNetSpec
-from resnets.training.recipe import Recipe, check_fields, choose, for_fewer, get_recipe, override
+from resnets.training.recipe import Recipe, check_fields, override
+from resnets.training.recipes import choose, for_fewer, get_recipe
 from resnets.weights.model_file import Model
 from resnets.zoo import get_spec
 

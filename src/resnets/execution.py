@@ -197,7 +197,6 @@ def share_out(recipe: Recipe, photos: int, ranks: Ranks, console: Console) -> No
     share = batch if ranks.world == 1 else batch // 2 // ranks.world * 2
     if share < 2 * recipe.accumulate:
         whose = f" leave {share} for some of {ranks.world} processes" if ranks.world > 1 else ""
-        whose = f" leave {share} for some of {ranks.world} processes" if ranks.world > 1 else ""
         raise UserError(
             f"batches of {batch} photos{whose}, and BatchNorm needs {2 * recipe.accumulate} (with "
             f"accumulate={recipe.accumulate}): more photos, or a larger --batch-size"

@@ -15,7 +15,8 @@ from side_by_side import watch
 from trainings import Book
 
 from resnets.errors import UserError
-from resnets.training.recipe import get_recipe, override
+from resnets.training.recipe import override
+from resnets.training.recipes import get_recipe
 from resnets.zoo import get_spec
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"

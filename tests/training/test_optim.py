@@ -15,7 +15,8 @@ from resnets.training.optim import (
     parameter_groups,
     set_learning,
 )
-from resnets.training.recipe import Recipe, get_recipe
+from resnets.training.recipe import Recipe
+from resnets.training.recipes import get_recipe
 from resnets.zoo import get_spec
 
 TINY = ResNetSpec("tiny", (1, 1), (4, 8), stem=Stem(4, 3, 1, "none"), num_classes=2, image_size=8)

@@ -9,7 +9,8 @@ import torch
 from resnets.data.preprocess import Preprocess
 from resnets.data.transforms import RandomFlip
 from resnets.errors import UserError
-from resnets.training.recipe import RECIPES, Recipe, choose, get_recipe, override
+from resnets.training.recipe import Recipe, override
+from resnets.training.recipes import RECIPES, choose, get_recipe
 
 
 @pytest.mark.parametrize("name", RECIPES)
