@@ -16,7 +16,7 @@ test: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 # make benchmark [PHOTOS=folder] [CIFAR=folder] [BENCHMARKS="steps folder"] [QUICK=--quick]
 benchmark: .venv/installed-dev

@@ -1,14 +1,18 @@
 """Shared by all tests: one thread, no time limits, specs of every kind, the rows of the zoo in
-small, numbers for networks, and measured networks."""
+small, numbers for networks, measured networks, and a browser."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -278,3 +282,63 @@ def _measure(spec: ResNetSpec, size: tuple[int, int]) -> Measured:
 def measure() -> Callable[[ResNetSpec, tuple[int, int]], Measured]:
     """Return a function that builds a spec and counts what was built, at (height, width)."""
     return _measure
+
+
+# -- pages, as people see them --------------------------------------------------------------------
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+SCREENS = {"phone": (390, 844), "desk": (1440, 900)}
+QUIET = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="session")
+def _chromium() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM:
+        pytest.skip("there is no Chromium to open pages with")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-sync", *QUIET]
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def browser(_chromium: Any) -> Callable[[Path], None]:
+    """Return a function that opens a page on a phone and on a desk, in light and in dark, and
+    asserts that it is whole: no error, no request, every picture there, nothing too wide."""
+
+    def look(page: Path) -> None:
+        for (name, (width, height)), scheme in product(SCREENS.items(), ("light", "dark")):
+            _look(_chromium, page, f"{name}, {scheme}", width, height, scheme)
+
+    return look
+
+
+def _look(chromium: Any, page: Path, name: str, width: int, height: int, scheme: str) -> None:
+    context = chromium.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, offline=True
+    )
+    tab = context.new_page()
+    said: list[str] = []
+    asked: list[str] = []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(page.as_uri())
+    outside = [url for url in asked[1:] if not url.startswith("data:")]
+    broken = tab.eval_on_selector_all(
+        "img", "all => all.filter(i => !i.complete || !i.naturalWidth).map(i => i.alt)"
+    )
+    wide = tab.evaluate("document.documentElement.scrollWidth")
+    paper = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    context.close()
+    assert said == [], f"{name}: the console says {said}"
+    assert outside == [], f"{name}: asks for {outside}"
+    assert broken == [], f"{name}: pictures do not show: {broken}"
+    assert wide <= width, f"{name}: {wide} pixels wide"
+    bright = sum(map(int, re.findall(r"\d+", paper)[:3])) > 3 * 128
+    assert bright == (scheme == "light"), f"{name}: paper of {paper}"

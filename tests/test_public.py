@@ -31,7 +31,7 @@ PUBLIC = [
 FLOORS: tuple[tuple[str, ...], ...] = (
     (
         *("errors", "extras", "files", "timings", "console", "version", "checks", "durations"),
-        *("llvm", "layers", "axes", "plan", "unroll", "spec", "zoo", "diagram"),
+        *("llvm", "layers", "axes", "plan", "unroll", "spec", "zoo", "diagram", "pages"),
     ),
     ("nn", "keras"),
     ("data", "weights"),

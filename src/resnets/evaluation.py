@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image
 
 from resnets.console import Console
 from resnets.data.cache import ImageCache, Storage
@@ -22,12 +20,12 @@ from resnets.data.split import SPLITS
 from resnets.errors import UserError
 from resnets.evaluate import Evaluation, ReportPhoto, evaluate, write_report
 from resnets.files import atomic
+from resnets.pages import thumbnail
 from resnets.predict import Predictor
 from resnets.training.distributed import Ranks
 from resnets.training.inference import score_split
 
 MISTAKES = 24
-THUMBNAIL = 160
 LISTED = 20
 
 
@@ -294,15 +292,7 @@ def worst_mistakes(result: SplitResult, classes: tuple[str, ...]) -> list[Report
                 truth=classes[truth[row]],
                 prediction=classes[best[row]],
                 probability=float(confidence[row]),
-                thumbnail=_thumbnail(pixels[0]),
+                thumbnail=thumbnail(pixels[0]),
             )
         )
     return photos
-
-
-def _thumbnail(photo: NDArray[np.uint8]) -> bytes:
-    image = Image.fromarray(photo[..., 0] if photo.shape[2] == 1 else photo)
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnets.evaluate.intervals import wilson
+from resnets.pages import percent
 
 TOP_K = 5
 PROBABILITY_FLOOR = 1e-12  # one photo costs at most -ln(1e-12) = 27.6 nats of loss
@@ -128,14 +129,6 @@ def evaluate(
         confusion=confusion.tolist(),
         classes=tuple(classes),
     )
-
-
-def percent(fraction: float) -> str:
-    """``0.978`` → ``"97.8"``. Only exactly all and exactly none read 100.0 and 0.0."""
-    tenths = round(1000 * fraction)
-    if 0.0 < fraction < 1.0:
-        tenths = min(max(tenths, 1), 999)
-    return f"{tenths / 10:.1f}"
 
 
 def _rank_of_truth(

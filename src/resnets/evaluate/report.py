@@ -1,31 +1,21 @@
-"""The report: one HTML file for a manager and an engineer alike, with nothing outside it.
-
-Everything that comes from the data (class names, paths, facts) is escaped, and a content security
-policy inside the file forbids scripts and requests, whatever a class may be called.
-"""
+"""The report: one HTML file for a manager and an engineer alike."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from markupsafe import Markup
-
 from resnets.evaluate import confusion, curves, words
-from resnets.evaluate.metrics import Evaluation, badness, percent
-from resnets.files import atomic
+from resnets.evaluate.metrics import Evaluation, badness
+from resnets.pages import within, write_page
 
 SHOWN_MISTAKES = 24
 SHOWN_PAIRS = 8
 PICTURE_BYTES = 2_500_000  # for all photos together, before base64 makes them a third larger
 OPEN_CLASSES = 24  # with more classes than this the whole table is folded away,
 WORST_CLASSES = 10  # and only these are shown outright
-MEDIA_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 NO_FACTS: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
 
@@ -78,7 +68,10 @@ def write_report(
     e = evaluation
     pairs = confusion.most_confused(e.confusion)
     matrix = confusion.table(e.confusion, e.classes, pairs)
-    html = _template().render(
+    write_page(
+        out,
+        __package__,
+        "report.html.j2",
         title=title,
         evaluation=e,
         wrong=e.n - sum(row[i] for i, row in enumerate(e.confusion)),
@@ -100,42 +93,10 @@ def write_report(
         facts=facts,
         notes=notes,
     )
-    with atomic(out) as temporary:
-        temporary.write_bytes(html.encode("utf-8", "replace"))  # names may hold lone surrogates
-
-
-def data_uri(picture: bytes) -> str:
-    """``data:image/png;base64,...`` for PNG or JPEG bytes; ValueError for others."""
-    for magic, media_type in MEDIA_TYPES.items():
-        if picture.startswith(magic):
-            return f"data:{media_type};base64,{base64.b64encode(picture).decode('ascii')}"
-    raise ValueError(f"a thumbnail must be PNG or JPEG bytes, got {picture[:8]!r}")
-
-
-def breakable(path: str) -> Markup:
-    """A path, escaped, that a browser may break after each slash."""
-    return Markup("/<wbr>").join(path.split("/"))
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("resnets.evaluate"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"breakable": breakable, "data_uri": data_uri, "percent": percent}
-    return environment.get_template("report.html.j2")
 
 
 def _shown(photos: Sequence[ReportPhoto]) -> list[ReportPhoto]:
     """The most confident mistakes that fit into the budget of bytes."""
-    shown: list[ReportPhoto] = []
-    left = PICTURE_BYTES
-    for photo in sorted(photos, key=lambda photo: -photo.probability)[:SHOWN_MISTAKES]:
-        if len(photo.thumbnail) <= left:
-            shown.append(photo)
-            left -= len(photo.thumbnail)
-    return shown
+    surest = sorted(photos, key=lambda photo: -photo.probability)[:SHOWN_MISTAKES]
+    fits = within((photo.thumbnail for photo in surest), PICTURE_BYTES)
+    return [photo for photo, fit in zip(surest, fits, strict=True) if fit]

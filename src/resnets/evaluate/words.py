@@ -8,7 +8,8 @@ from statistics import median
 
 from resnets.evaluate.confusion import most_confused
 from resnets.evaluate.curves import column
-from resnets.evaluate.metrics import Evaluation, badness, percent
+from resnets.evaluate.metrics import Evaluation, badness
+from resnets.pages import percent
 
 NAMED = 3
 """Classes, and pairs of them, that a terminal is told of."""
