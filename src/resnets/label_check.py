@@ -20,6 +20,7 @@ SHOWN = 20
 """Photos that a terminal names; the other outputs have all of them."""
 PICTURED = 120
 MIXES = 5
+PROBABILITIES = ("given_probability", "probability")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +89,7 @@ class LabelCheck:
             if mix.found:
                 yield f"labelled {mix.given}, seems {mix.suggested}: {mix.found:,}"
         for row in self.issues(SHOWN):
-            yield f"{row['quality']:.4f}  {row['given']} → {row['suggested']}  {row['path']}"
+            yield f"{row['path']}: {row['given']} → {row['suggested']} ({row['why']})"
         if len(result.found) > SHOWN:
             yield f"… and {len(result.found) - SHOWN:,} more, which the other outputs have"
 
@@ -113,10 +114,8 @@ class LabelCheck:
                 picture = thumbnail(decode(self.samples.read(int(judged[i]))))
             except DecodeError:  # the file has gone since
                 continue
-            said = {
-                name: row[name] for name in ("path", "given", "suggested", "quality", "probability")
-            }
-            photos.append(Suspect(**said, thumbnail=picture))
+            said = {name: row[name] for name in ("given", "suggested", *PROBABILITIES)}
+            photos.append(Suspect(row["id"], **said, thumbnail=picture))
         write_labels_page(
             path, self.dataset.name, self.result, photos, self.how, len(self.left_out())
         )

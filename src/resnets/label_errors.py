@@ -15,9 +15,8 @@ from resnets.console import Console
 from resnets.data.folds import kin as kin_of
 from resnets.data.sources import Samples, open_dataset
 from resnets.errors import Interrupted, UserError
-from resnets.evaluate.mislabelled import EXTRA, PURPOSE, find
+from resnets.evaluate.mislabelled import find
 from resnets.experiment import fingerprint
-from resnets.extras import require
 from resnets.fold_features import features, judge
 from resnets.fold_runs import from_trainings
 from resnets.label_check import LabelCheck
@@ -82,7 +81,6 @@ def check_labels(
       UserError: something given cannot be used; the message says what and how to mend it.
       Interrupted: stopped; the same call goes on.
     """
-    require(["cleanlab"], EXTRA, PURPOSE)
     limit, console = parse_budget(budget), Console(quiet)
     columns: dict[str, Any] = {"path_column": path_column, "label_column": label_column}
     dataset = open_dataset(data, val_fraction=0.0, test_fraction=0.0, **columns)

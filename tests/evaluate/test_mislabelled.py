@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cleanlab.count import compute_confident_joint
 from numpy.typing import NDArray
 
 from resnets.evaluate.label_page import Suspect, write_labels_page
-from resnets.evaluate.mislabelled import Mislabelled, find, rows
+from resnets.evaluate.mislabelled import Mislabelled, count_confident, find, rows
 from resnets.pages import thumbnail
 
 CLASSES = ("cat", "dog", "eel")
@@ -48,7 +49,8 @@ def test_exactly_the_wrong_labels_are_found_the_surest_first() -> None:
     ]
     assert result.summary().startswith("3 of 30 labels look wrong; estimated share 10.0 %")
     first = next(rows(result))
-    assert first["quality"] == pytest.approx(0.03)
+    assert first["given_probability"] == pytest.approx(0.03)
+    assert first["quality"] == result.quality.min().round(6)
     assert (first["given"], first["suggested"]) == ("eel", "cat")
     assert first["why"] == "cat 92.0 %, eel 3.0 %"
 
@@ -93,7 +95,24 @@ def test_planted_noise_is_found_among_uncertain_probabilities() -> None:
     hits = len(np.intersect1d(result.found, wrong))
     assert hits >= 90
     assert hits / len(result.found) >= 0.8
+    assert result.share_low < 0.05 < result.share_high
+    peer = compute_confident_joint(labels, values, calibrate=False)
+    assert count_confident(values, labels).tolist() == peer.tolist()
     assert (np.diff(result.quality[result.found]) >= 0).all()
+
+
+def test_noise_between_two_classes_explains_a_label_that_is_improbable_elsewhere() -> None:
+    # A fifth of class a is labelled b, one photo c; the network finds both labels as improbable.
+    truth = np.repeat([0, 1, 2], 100)
+    labels = truth.copy()
+    labels[:20] = 1
+    labels[20] = 2
+    values = np.full((300, 3), 0.02)
+    values[np.arange(300), truth] = 0.96
+    result = find(values, labels, ("a", "b", "c"))
+    assert result.probabilities[0, 1] == result.probabilities[20, 2]
+    assert result.quality[0] < result.quality[20]
+    assert set(result.found.tolist()) == set(range(21))
 
 
 # -- the page --------------------------------------------------------------------------------------
@@ -113,7 +132,7 @@ def test_the_page_shows_what_was_found(
             path=f"photos/{'deep/' * 30}<script>alert(1)</script>{row['position']}.jpg",
             given=row["given"],
             suggested=row["suggested"],
-            quality=row["quality"],
+            given_probability=row["given_probability"],
             probability=row["probability"],
             thumbnail=thumbnail(np.full((90, 60, 3), 40 * i + 60, np.uint8)),
         )

@@ -20,14 +20,14 @@ class Suspect:
     Attributes:
         path: where it lies, for people.
         given, suggested: class names.
-        quality, probability: of these two, fractions.
+        given_probability, probability: of these two, fractions.
         thumbnail: a small picture of it, PNG or JPEG bytes.
     """
 
     path: str
     given: str
     suggested: str
-    quality: float
+    given_probability: float
     probability: float
     thumbnail: bytes
 

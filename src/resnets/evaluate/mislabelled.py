@@ -1,14 +1,16 @@
 """Labels that are likely to be wrong, from probabilities of networks that never saw the photo.
 
-Confident learning (Northcutt et al. 2021, arXiv:1911.00068) by the library cleanlab: a photo counts
-for a class where that class has at least the probability that photos labelled so have on average.
-What is counted of one class and labelled another estimates how many labels are wrong, and of every
-class so many photos are named whose own label is the least probable.
+Confident learning (Northcutt et al. 2021, arXiv:1911.00068) estimates which labels are mixed up how
+often: a photo counts for a class where that class has at least the probability that photos labelled
+so have on average, and what counts for one class and is labelled another is a sign of noise.
+
+Photos are ranked by how far their own label is more probable than that noise alone would make it. A
+network that has learnt from noisy labels gives a mislabelled photo's own label just what noise
+explains, and a rare or difficult photo's own label more, however little it is.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnets.evaluate.intervals import wilson
-from resnets.extras import library
 from resnets.pages import percent
 
-EXTRA = "check"
-PURPOSE = "looking for wrong labels"
-RULE = "prune_by_class"
-"""Which of cleanlab's rules says how many photos of which class: the best in docs/labels.md."""
+SLACK = 1e-6
+"""A probability that falls short of a class' average by rounding counts all the same."""
+EVENLY = 0.5
+"""How much of the noise is taken as falling on all classes alike: the counts take pairs of classes
+that look alike for noise, too (docs/labels.md)."""
 
 
 class Mix(NamedTuple):
@@ -45,6 +47,8 @@ class Mislabelled:
         labels, suggested: ``N``: the class that each photo has, and the most probable other one.
         probabilities: ``N K``, each row of a network that never saw the photo.
         found: positions of the photos whose label is likely to be wrong, the surest first.
+        quality: ``N``, from 0 to 1: a half where noise alone explains that the photo's own label is
+            as probable as it is; the lower, the likelier it is wrong.
         joint: ``K K`` counts, estimated: labelled so, and truly so.
         share, share_low, share_high: the estimated fraction of wrong labels, with the 95 % interval
             of what other photos of the same kind would have given. It does not know how far the
@@ -55,21 +59,17 @@ class Mislabelled:
     labels: NDArray[np.int64]
     suggested: NDArray[np.int64]
     probabilities: NDArray[np.floating[Any]]
+    quality: NDArray[np.floating[Any]]
     found: NDArray[np.int64]
-    joint: NDArray[np.int64]
+    joint: NDArray[np.float64]
     share: float
     share_low: float
     share_high: float
 
-    @cached_property
-    def quality(self) -> NDArray[np.floating[Any]]:
-        """The probability of each photo's own label, ``N``: the lower, the likelier it is wrong."""
-        return _of(self.probabilities, self.labels)
-
     @property
     def agreement(self) -> float:
         """The fraction of labels that are the most probable class: the networks' own measure."""
-        return float((self.quality >= self.probabilities.max(1)).mean())
+        return float((self.probabilities.argmax(1) == self.labels).mean())
 
     @cached_property
     def mixes(self) -> list[Mix]:
@@ -77,10 +77,11 @@ class Mislabelled:
         k = len(self.classes)
         pairs = self.labels[self.found] * k + self.suggested[self.found]
         counts = np.bincount(pairs, minlength=k * k).reshape(k, k)
-        off = (counts > 0) | (self.joint > 0)
+        estimated = self.joint.round().astype(np.int64)
+        off = (counts > 0) | (estimated > 0)
         np.fill_diagonal(off, False)
         rows = [
-            Mix(self.classes[i], self.classes[j], int(counts[i, j]), int(self.joint[i, j]))
+            Mix(self.classes[i], self.classes[j], int(counts[i, j]), int(estimated[i, j]))
             for i, j in np.argwhere(off)
         ]
         return sorted(rows, key=lambda row: (-row.found, -row.estimated))
@@ -107,43 +108,64 @@ class Mislabelled:
 def find(
     probabilities: NDArray[np.floating[Any]], labels: NDArray[np.int64], classes: Sequence[str]
 ) -> Mislabelled:
-    """Find the labels that are likely to be wrong.
+    """Find the labels that are likely to be wrong: as many as are estimated to be, of photos that
+    the network takes for something else.
 
     Args:
         probabilities: ``N K``, each row from what never saw the photo, nor a copy of it.
         labels: ``N`` integers in 0..K-1.
         classes: K names.
-
-    Raises:
-        UserError: cleanlab is not installed.
-        ValueError: shapes that disagree, or probabilities that are none.
     """
-    count = library("cleanlab.count", EXTRA, PURPOSE)
-    chosen = library("cleanlab.filter", EXTRA, PURPOSE)
-    raw = count.compute_confident_joint(labels, probabilities, calibrate=False)
-    joint = count.calibrate_confident_joint(raw, labels)
-    with warnings.catch_warnings():  # of classes with too few photos to name one
-        warnings.simplefilter("ignore", UserWarning)
-        mask = chosen.find_label_issues(
-            labels, probabilities, filter_by=RULE, confident_joint=joint, n_jobs=1
-        )
-    quality = _of(probabilities, labels)
+    counts = np.bincount(labels, minlength=len(classes))
+    confident = count_confident(probabilities, labels)
+    joint = confident * (counts / np.maximum(confident.sum(1), 1))[:, None]
+    own = _of(probabilities, labels)
     others = probabilities.copy()
-    np.put_along_axis(others, labels[:, None], -1.0, axis=1)
-    suggested = others.argmax(1)
-    found = np.flatnonzero(mask)
-    share, low, high = _share(raw, np.bincount(labels, minlength=len(classes)))
+    np.put_along_axis(others, labels[:, None], 0.0, axis=1)
+    quality = own / np.maximum(own + _of(others @ _noise(joint), labels), np.finfo("f4").tiny)
+    ranked = np.argsort(quality, kind="stable")[: round(joint.sum() - joint.trace())]
+    share, low, high = _share(confident, counts)
     return Mislabelled(
         classes=tuple(classes),
         labels=labels,
-        suggested=suggested,
+        suggested=others.argmax(1),
         probabilities=probabilities,
-        found=found[np.argsort(quality[found], kind="stable")],
-        joint=np.asarray(joint, np.int64),
+        quality=quality,
+        found=ranked[(own < others.max(1))[ranked]],
+        joint=joint,
         share=share,
         share_low=low,
         share_high=high,
     )
+
+
+def count_confident(
+    probabilities: NDArray[np.floating[Any]], labels: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return ``K K`` counts: labelled so, and confidently so (equation 1 of the paper).
+
+    Every class with photos has one at least that is right.
+    """
+    k = probabilities.shape[1]
+    counts = np.bincount(labels, minlength=k)
+    sums = np.bincount(labels, _of(probabilities, labels), minlength=k)
+    # Nothing can be confidently of a class that has no photos: nobody knows what that takes.
+    least = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf) - SLACK
+    above = np.where(probabilities >= least, probabilities, -1.0)
+    sure = above.max(1) >= 0
+    pairs = labels[sure] * k + above[sure].argmax(1)
+    found: NDArray[np.int64] = np.bincount(pairs, minlength=k * k).reshape(k, k)
+    np.fill_diagonal(found, np.maximum(found.diagonal(), counts > 0))
+    return found
+
+
+def _noise(joint: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``K K``: how probable it is that a photo truly of one class is labelled as another."""
+    k = len(joint)
+    noise: NDArray[np.float64] = (joint / np.maximum(joint.sum(0), 1)).T
+    np.fill_diagonal(noise, 0)
+    noise = (1 - EVENLY) * noise + EVENLY * noise.sum() / (k * (k - 1))
+    return noise
 
 
 def _of(probabilities: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[Any]:
@@ -156,8 +178,8 @@ def _share(raw: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[float, fl
     Each class weighs as many photos as it has, of which only some are counted confidently. The
     interval is Wilson's, for as many photos as would have given the same variance.
     """
-    confident = raw.sum(1)
-    wrong = 1 - raw.diagonal() / confident
+    confident = np.maximum(raw.sum(1), 1)
+    wrong = np.where(counts > 0, 1 - raw.diagonal() / confident, 0.0)
     weights = counts / counts.sum()
     share = float(weights @ wrong)
     variance = float(weights**2 @ (wrong * (1 - wrong) / confident))
@@ -175,6 +197,7 @@ def rows(found: Mislabelled, limit: int | None = None) -> Iterator[dict[str, Any
             "given": found.classes[given],
             "suggested": found.classes[said],
             "quality": round(float(found.quality[i]), 6),
+            "given_probability": round(float(found.probabilities[i, given]), 6),
             "probability": round(float(found.probabilities[i, said]), 6),
             "why": found.why(i),
         }
