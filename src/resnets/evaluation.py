@@ -17,7 +17,7 @@ from resnets.heldout import check_classes, open_for, seen_by
 from resnets.predict import Predictor
 from resnets.reporting import report_result, write_predictions
 from resnets.scoring import SplitResult, fit_calibration, score
-from resnets.slicing import slice_result
+from resnets.slicing import read_facts, slice_result
 from resnets.training.inference import score_split
 from resnets.weights import model_file
 
@@ -78,9 +78,12 @@ def evaluate_model(
     console.say(f"data     {dataset.root}: {len(samples):,} photos of {split} ({how})")
     cache = ImageCache(samples, predictor.model.preprocess, Storage("none"))
     look = slices is not None or report is not None
+    facts = read_facts(
+        samples, data, slices or (), columns or {}
+    )  # before the work, as it may fail
     result = score(predictor, cache, split, console, look=look)
     if look:
-        result = slice_result(result, data, slices or (), columns or {})
+        result = slice_result(result, facts)
     compared = _compare(result, predictor, other, str(against), console) if other else None
     result = dataclasses.replace(result, compared=compared)
     if calibrate:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,45 +13,54 @@ from numpy.typing import NDArray
 
 from resnets.data.columns import SUFFIXES
 from resnets.data.looks import LOOKS
+from resnets.data.samples import Samples
 from resnets.data.tables import read_values
 from resnets.errors import UserError
 from resnets.evaluate.slices import MOST, Values, slices
 from resnets.scoring import SplitResult
 
 FOLDER = "folder:"
+NOTHING: Mapping[str, Values] = MappingProxyType({})
 
 
-def slice_result(
-    result: SplitResult,
-    data: Any = None,
-    names: Sequence[str] = (),
-    columns: Mapping[str, Any] | None = None,
-) -> SplitResult:
-    """Return the result with its slices: by what the photos look like, then by `names`.
+def read_facts(
+    samples: Samples, data: Any, names: Sequence[str], columns: Mapping[str, Any]
+) -> dict[str, Values]:
+    """Return what is known of samples by name, ``N`` values each.
 
     Args:
-      result: one whose photos were looked at.
-      data: what was evaluated on; with `columns`, as `open_dataset` took them.
+      samples: of `data`, which `open_dataset` opened with `columns`.
       names: columns of the table ``data``, or ``folder:N`` for the Nth folder of a photo's path
         below the data, from 1.
 
     Raises:
       UserError: there is no such column, or no table.
     """
-    width, height = np.where(result.cache.sizes, result.cache.sizes, np.nan)[result.scored].T
-    facts: dict[str, Values] = {
+    return {
+        name: _folders(samples.ids, name)
+        if name.startswith(FOLDER)
+        else _column(data, name, samples.ids, columns)
+        for name in names
+    }
+
+
+def slice_result(result: SplitResult, facts: Mapping[str, Values] = NOTHING) -> SplitResult:
+    """Return the result, whose photos were looked at, with its slices: by what the photos look
+    like, then by `facts` of the whole split."""
+    scored = result.scored
+    width, height = np.where(result.cache.sizes, result.cache.sizes, np.nan)[scored].T
+    known: dict[str, Values] = {
         "shorter side, px": np.minimum(width, height),
         "width / height": width / height,
-        **dict(zip(LOOKS, result.looks[result.scored].T, strict=True)),
+        **dict(zip(LOOKS, result.looks[scored].T, strict=True)),
     }
-    ids = [result.samples.ids[i] for i in result.scored.tolist()]
-    for name in names:
-        facts[name] = (
-            _folders(ids, name)
-            if name.startswith(FOLDER)
-            else _column(data, name, ids, columns or {})
+    for name, values in facts.items():
+        known[name] = (
+            values[scored]
+            if isinstance(values, np.ndarray)
+            else [values[i] for i in scored.tolist()]
         )
-    found = slices(result.predictions == result.labels, facts)
+    found = slices(result.predictions == result.labels, known)
     return dataclasses.replace(result, slices=found)
 
 
