@@ -39,7 +39,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("tasks", "engines"),
     (
         "predict",
-        "evaluation",
+        *("evaluation", "heldout", "reporting", "scoring", "slicing"),
         "quantization",
         "choices",
         "decoding",

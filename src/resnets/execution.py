@@ -21,10 +21,13 @@ from resnets.decoding import decode_splits
 from resnets.display import Display
 from resnets.errors import Interrupted, UserError
 from resnets.evaluate import Evaluation
-from resnets.evaluation import headline, record_seen, report_result, score, write_predictions
+from resnets.heldout import record_seen
 from resnets.nn import ResNet
 from resnets.nn.surgery import pass_through, whiten_stem, zero_init_residual
 from resnets.predict import Predictor
+from resnets.reporting import report_result, write_predictions
+from resnets.scoring import fit_calibration, headline, score
+from resnets.slicing import slice_result
 from resnets.spec import ResNetSpec
 from resnets.tasks.classify import Classify
 from resnets.training import checkpoint
@@ -357,22 +360,38 @@ def _finish(
     """Judge the best weights on photos that training never used, and write it all down."""
     ranks.wait()  # until they are written
     predictor = Predictor.load(folder.best, machine.device, workers=config.workers)
+    predictor = _calibrated(predictor, caches.get("val"), console, ranks)
     split = _judged(caches)
     if split == "train":
         console.warn("no photos were held out: the figures are of the training photos themselves")
-    result = score(predictor, caches[split], split, console, ranks)
+    result = score(predictor, caches[split], split, console, ranks, look=True)
     figures = result.evaluation
     if ranks.leads:
         metrics = {**predictor.model.metrics, "split": split, **headline(figures)}
         model_file.save(dataclasses.replace(predictor.model, metrics=metrics), folder.best)
         write_predictions(result, predictor.classes, folder.predictions)
         title = f"{config.spec['name']} on {dataset.name}"
-        report_result(result, predictor, folder.report, title, dataset, history)
+        report_result(slice_result(result), predictor, folder.report, title, dataset, history)
     ranks.wait()
     console.say(f"{split:8} {figures.summary()}")
     console.say(f"model    {folder.best}")
     console.say(f"report   {folder.report}")
     return Run(folder.path, folder.best, folder.report, split, figures)
+
+
+def _calibrated(
+    predictor: Predictor, val: ImageCache | None, console: Console, ranks: Ranks
+) -> Predictor:
+    """Return the predictor at the temperature of the validation photos, if there are enough."""
+    if val is None:
+        return predictor
+    model = fit_calibration(predictor, val, "val", console, ranks)
+    if found := model.calibration:
+        console.say(
+            f"calibr.  temperature {found['temperature']:.3f}, fitted on {found['n']:,} photos of "
+            f"val: ECE {100 * found['ece_before']:.1f} to {100 * found['ece_after']:.1f} %"
+        )
+    return predictor.calibrated(model)
 
 
 @dataclass(frozen=True)

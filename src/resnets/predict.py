@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -100,7 +100,13 @@ class Predictor:
         machine = Machine.detect(device_for(name, device))
         ready = open_engine(model, machine, name, precision, photos, say)
         workers = default_workers() if workers is None else workers
-        return cls(model, ready, machine, Classify(model.classes), workers)
+        task = Classify(model.classes, temperature=model.temperature)
+        return cls(model, ready, machine, task, workers)
+
+    def calibrated(self, model: Model) -> Self:
+        """Return the same with the temperature of `model`, which is else the same."""
+        task = replace(self.task, temperature=model.temperature)
+        return replace(self, model=model, task=task)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -32,6 +32,19 @@ def command(
     json: Json = None,
     report: Annotated[Path | None, typer.Option(help="Write a report, one HTML file.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write every prediction, as Parquet.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Another model file, to compare with on the same photos.")
+    ] = None,
+    slices: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slice", help="Judge parts of the photos: a column of the table, or folder:1; repeat."
+        ),
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(metavar="F", help="Fit a temperature on split val; write the model to F."),
+    ] = None,
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
     device: Device = None,
@@ -41,11 +54,11 @@ def command(
     force: Force = False,
 ) -> None:
     """Measure a model on labelled photos, with a 95 % interval."""
-    for output in (json_path(json), report, out):
+    for output in (json_path(json), report, out, calibrate):
         check_output(output, force)
     if out and out.suffix != ".parquet":
         raise UserError(f"{out}: every prediction is written as .parquet")
-    from resnets.evaluate.words import details
+    from resnets.evaluate import words
     from resnets.evaluation import evaluate_model
     from resnets.files import printable
 
@@ -59,6 +72,9 @@ def command(
         workers=workers,
         engine=engine,
         precision=precision,
+        slices=slices or ([] if json else None),
+        against=against,
+        calibrate=calibrate,
         report=report,
         out=out,
     )
@@ -66,5 +82,9 @@ def command(
         write_json(result.to_json(), json)
     if json != "-":
         print(result.evaluation.summary())
-        for line in details(result.evaluation):
+        lines = words.details(result.evaluation)
+        lines += words.trust(result.calibration, result.uncalibrated, result.coverage)
+        lines += words.slices(result.slices)
+        lines += [f"beside   {words.comparison(result.compared)}"] if result.compared else []
+        for line in lines:
             print(printable(line))
