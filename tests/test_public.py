@@ -39,6 +39,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("tasks", "engines"),
     (
         "predict",
+        "novelty",
         "evaluation",
         "quantization",
         "choices",

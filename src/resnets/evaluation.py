@@ -20,10 +20,12 @@ from resnets.data.split import SPLITS
 from resnets.errors import UserError
 from resnets.evaluate import Evaluation, ReportPhoto, evaluate, write_report
 from resnets.files import atomic
+from resnets.novelty import fit_unknown, some
 from resnets.pages import thumbnail
 from resnets.predict import Predictor
 from resnets.training.distributed import Ranks
 from resnets.training.inference import score_split
+from resnets.weights import model_file
 
 MISTAKES = 24
 LISTED = 20
@@ -74,6 +76,7 @@ def evaluate_model(
     precision: str | None = None,
     report: Path | None = None,
     out: Path | None = None,
+    knowing: Path | None = None,
     console: Console | None = None,
 ) -> SplitResult:
     """Measure a model file on labelled data.
@@ -85,6 +88,7 @@ def evaluate_model(
       device, workers: where to compute, and threads that decode photos.
       engine, precision: what computes, and how exactly, as `Predictor.of` takes them.
       report, out: files for the HTML report and for every prediction (Parquet).
+      knowing: a model file to write, of the same model with what tells unknown photos, from these.
 
     Raises:
       UserError: the model or the data cannot be used, or their classes differ.
@@ -94,8 +98,15 @@ def evaluate_model(
         model, device, workers=workers, engine=engine, precision=precision, say=console.say
     )
     dataset, samples, split, how = open_for(predictor, data, split, columns or {})
+    if knowing and split in ("train", "all") and how == "as asked":
+        raise UserError(
+            f"--fit-unknown: photos that trained a network lie nearer than new ones, so not "
+            f"--split {split}: val or test, or a folder of others without --split"
+        )
     console.say(f"data     {dataset.root}: {len(samples):,} photos of {split} ({how})")
     cache = ImageCache(samples, predictor.model.preprocess, Storage("none"))
+    if knowing:
+        _write_knowing(predictor, cache, split, knowing, console)
     result = score(predictor, cache, split, console)
     if out:
         write_predictions(result, predictor.classes, out)
@@ -103,6 +114,17 @@ def evaluate_model(
         title = f"{predictor.model.spec.name} on {dataset.name}"
         report_result(result, predictor, report, title, dataset)
     return result
+
+
+def _write_knowing(
+    predictor: Predictor, cache: ImageCache, split: str, path: Path, console: Console
+) -> None:
+    model, ready = predictor.model, predictor.ready
+    total = len(some(len(cache.samples), len(model.classes)))
+    with console.track("Features of known photos", total) as advance:
+        knowing = fit_unknown(model, ready, cache, split, predictor.workers, advance)
+    model_file.save(knowing, path)
+    console.say(f"wrote    {path}, for predict --reject")
 
 
 def score(

@@ -24,6 +24,7 @@ from resnets.evaluate import Evaluation
 from resnets.evaluation import headline, record_seen, report_result, score, write_predictions
 from resnets.nn import ResNet
 from resnets.nn.surgery import pass_through, whiten_stem, zero_init_residual
+from resnets.novelty import fit_unknown
 from resnets.predict import Predictor
 from resnets.spec import ResNetSpec
 from resnets.tasks.classify import Classify
@@ -364,7 +365,8 @@ def _finish(
     figures = result.evaluation
     if ranks.leads:
         metrics = {**predictor.model.metrics, "split": split, **headline(figures)}
-        model_file.save(dataclasses.replace(predictor.model, metrics=metrics), folder.best)
+        model = _knowing(predictor, caches, console)
+        model_file.save(dataclasses.replace(model, metrics=metrics), folder.best)
         write_predictions(result, predictor.classes, folder.predictions)
         title = f"{config.spec['name']} on {dataset.name}"
         report_result(result, predictor, folder.report, title, dataset, history)
@@ -373,6 +375,19 @@ def _finish(
     console.say(f"model    {folder.best}")
     console.say(f"report   {folder.report}")
     return Run(folder.path, folder.best, folder.report, split, figures)
+
+
+def _knowing(predictor: Predictor, caches: Mapping[str, ImageCache], console: Console) -> Model:
+    """Return the model with what tells unknown photos, if enough were held out for it."""
+    try:
+        if "val" not in caches:
+            raise UserError("there are no validation photos to tell unknown ones by")
+        return fit_unknown(
+            predictor.model, predictor.ready, caches["val"], "val", predictor.workers
+        )
+    except UserError as error:
+        console.say(f"unknown  {error}, so predict --reject cannot be had")
+        return predictor.model
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,12 @@ def command(
     json: Json = None,
     report: Annotated[Path | None, typer.Option(help="Write a report, one HTML file.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write every prediction, as Parquet.")] = None,
+    fit_unknown: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DST", help="Write the model so that `predict --reject` knows such photos."
+        ),
+    ] = None,
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
     device: Device = None,
@@ -41,10 +47,12 @@ def command(
     force: Force = False,
 ) -> None:
     """Measure a model on labelled photos, with a 95 % interval."""
-    for output in (json_path(json), report, out):
+    for output in (json_path(json), report, out, fit_unknown):
         check_output(output, force)
     if out and out.suffix != ".parquet":
         raise UserError(f"{out}: every prediction is written as .parquet")
+    if fit_unknown and fit_unknown.suffix != ".safetensors":
+        raise UserError(f"{fit_unknown}: a model file ends in .safetensors")
     from resnets.evaluate.words import details
     from resnets.evaluation import evaluate_model
     from resnets.files import printable
@@ -61,6 +69,7 @@ def command(
         precision=precision,
         report=report,
         out=out,
+        knowing=fit_unknown,
     )
     if json:
         write_json(result.to_json(), json)

@@ -45,6 +45,14 @@ class Engine(Protocol):
         ...
 
 
+class Answer(Protocol):
+    """How outputs become what is asked for; a `Task` is one."""
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Return a row of numbers for each photo, ``N numbers``, of the outputs ``N outputs``."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Eager:
     """PyTorch, one operation after another: `net` is in evaluation mode on `device`."""
@@ -61,7 +69,7 @@ class Eager:
 
 def probabilities(
     engine: Engine,
-    task: Task,
+    task: Answer,
     preprocess: Preprocess,
     batches: Iterable[tuple[T, NDArray[np.uint8]]],
 ) -> Iterator[tuple[T, NDArray[np.float32]]]:
