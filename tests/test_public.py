@@ -40,6 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "predict",
         "novelty",
+        "robustness",
         "evaluation",
         "quantization",
         "choices",

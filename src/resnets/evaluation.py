@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,12 @@ from resnets.data.sources import Dataset, Samples, open_dataset
 from resnets.data.split import SPLITS
 from resnets.errors import UserError
 from resnets.evaluate import Evaluation, ReportPhoto, evaluate, write_report
+from resnets.evaluate.robustness import Robustness
 from resnets.files import atomic
 from resnets.novelty import fit_unknown, some
 from resnets.pages import thumbnail
 from resnets.predict import Predictor
+from resnets.robustness import measure
 from resnets.training.distributed import Ranks
 from resnets.training.inference import score_split
 from resnets.weights import model_file
@@ -41,6 +44,7 @@ class SplitResult:
       scored: which of them do, as positions.
       probabilities: ``scored classes``.
       evaluation: the figures over those that decode.
+      robustness: the figures of them corrupted, where they were asked for.
     """
 
     split: str
@@ -48,6 +52,7 @@ class SplitResult:
     scored: NDArray[np.int64]
     probabilities: NDArray[np.float32]
     evaluation: Evaluation
+    robustness: Robustness | None = None
 
     @property
     def samples(self) -> Samples:
@@ -61,7 +66,13 @@ class SplitResult:
 
     def to_json(self) -> dict[str, Any]:
         failed = {self.samples.ids[i]: reason for i, reason in sorted(self.failed.items())}
-        return {"split": self.split, **self.evaluation.to_json(), "failed": failed}
+        robustness = {"robustness": self.robustness.to_json()} if self.robustness else {}
+        return {
+            "split": self.split,
+            **self.evaluation.to_json(),
+            **robustness,
+            "failed": failed,
+        }
 
 
 def evaluate_model(
@@ -77,6 +88,8 @@ def evaluate_model(
     report: Path | None = None,
     out: Path | None = None,
     knowing: Path | None = None,
+    robustness: Sequence[str] = (),
+    limit: int | None = None,
     console: Console | None = None,
 ) -> SplitResult:
     """Measure a model file on labelled data.
@@ -89,6 +102,7 @@ def evaluate_model(
       engine, precision: what computes, and how exactly, as `Predictor.of` takes them.
       report, out: files for the HTML report and for every prediction (Parquet).
       knowing: a model file to write, of the same model with what tells unknown photos, from these.
+      robustness: names of `resnets.data.corruptions` to judge it under, too, on `limit` photos.
 
     Raises:
       UserError: the model or the data cannot be used, or their classes differ.
@@ -108,6 +122,9 @@ def evaluate_model(
     if knowing:
         _write_knowing(predictor, cache, split, knowing, console)
     result = score(predictor, cache, split, console)
+    if robustness:
+        found = measure(predictor, samples, robustness, console, limit)
+        result = dataclasses.replace(result, robustness=found)
     if out:
         write_predictions(result, predictor.classes, out)
     if report:
@@ -245,6 +262,7 @@ def report_result(
         facts=_facts(predictor, dataset),
         mistakes=worst_mistakes(result, predictor.classes),
         notes=notes,
+        robustness=result.robustness,
     )
 
 

@@ -32,6 +32,13 @@ def command(
     json: Json = None,
     report: Annotated[Path | None, typer.Option(help="Write a report, one HTML file.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write every prediction, as Parquet.")] = None,
+    robustness: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Also on corrupted photos: all, noise, blur, jpeg …"),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Photos to corrupt, a sample; all if not given.")
+    ] = None,
     fit_unknown: Annotated[
         Path | None,
         typer.Option(
@@ -53,9 +60,12 @@ def command(
         raise UserError(f"{out}: every prediction is written as .parquet")
     if fit_unknown and fit_unknown.suffix != ".safetensors":
         raise UserError(f"{fit_unknown}: a model file ends in .safetensors")
+    if limit is not None and robustness is None:
+        raise UserError(f"--limit {limit}: is for --robustness")
     from resnets.evaluate.words import details
     from resnets.evaluation import evaluate_model
     from resnets.files import printable
+    from resnets.robustness import named
 
     columns = {"path_column": path_column, "label_column": label_column}
     result = evaluate_model(
@@ -70,6 +80,8 @@ def command(
         report=report,
         out=out,
         knowing=fit_unknown,
+        robustness=named(robustness) if robustness is not None else (),
+        limit=limit,
     )
     if json:
         write_json(result.to_json(), json)
@@ -77,3 +89,5 @@ def command(
         print(result.evaluation.summary())
         for line in details(result.evaluation):
             print(printable(line))
+        for line in result.robustness.lines() if result.robustness else ():
+            print(line)

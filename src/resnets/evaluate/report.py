@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from resnets.evaluate import confusion, curves, words
 from resnets.evaluate.metrics import Evaluation, badness
+from resnets.evaluate.robustness import Robustness, figure
 from resnets.pages import within, write_page
 
 SHOWN_MISTAKES = 24
@@ -47,6 +48,7 @@ def write_report(
     facts: Mapping[str, Mapping[str, str]] = NO_FACTS,
     mistakes: Sequence[ReportPhoto] = (),
     notes: Sequence[str] = (),
+    robustness: Robustness | None = None,
 ) -> None:
     """Write one self-contained HTML file, atomically: `out` is the old file or the new, never half.
 
@@ -60,6 +62,7 @@ def write_report(
         facts: groups of names and values, such as ``{"Model": {"architecture": "resnet18"}}``.
         mistakes: misjudged photos, in any order; the most confident ones are shown.
         notes: sentences for the end of the report.
+        robustness: the figures of corrupted photos; no section without them.
 
     Raises:
         ValueError: a thumbnail is neither PNG nor JPEG.
@@ -92,6 +95,8 @@ def write_report(
         pace=words.pace(history),
         facts=facts,
         notes=notes,
+        robustness=robustness,
+        robust_lines=figure(robustness) if robustness else None,
     )
 
 
