@@ -24,7 +24,7 @@ from resnets.evaluate import Evaluation
 from resnets.evaluation import headline, record_seen, report_result, score, write_predictions
 from resnets.nn import ResNet
 from resnets.nn.surgery import pass_through, whiten_stem, zero_init_residual
-from resnets.novelty import fit_unknown
+from resnets.novelty import fit_unknown, some
 from resnets.predict import Predictor
 from resnets.spec import ResNetSpec
 from resnets.tasks.classify import Classify
@@ -177,7 +177,9 @@ def _affordable(
     what there is to say about it."""
     judged = caches[_judged(caches)]
     validated = len(caches["val"].samples) if "val" in caches else 0
-    epochs, text = epochs_within(budget, began, trial, machine, validated, len(judged.samples))
+    known = len(some(validated, len(np.unique(judged.samples.labels)))) if validated else 0
+    last = len(judged.samples) + known  # looked at once, at the end
+    epochs, text = epochs_within(budget, began, trial, machine, validated, last)
     shared = int(trial.ranks.text(str(epochs)))
     return dataclasses.replace(recipe, epochs=shared).reaching_the_rest(), text
 
