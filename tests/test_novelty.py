@@ -15,6 +15,7 @@ from PIL import Image
 
 import resnets
 from resnets.errors import UserError
+from resnets.novelty import Gate
 from resnets.predict import Predictor
 from resnets.weights import model_file
 
@@ -112,6 +113,23 @@ def test_an_engine_without_features_is_refused(trained: Path) -> None:
     predictor = resnets.load(trained, engine="openvino")
     with pytest.raises(UserError, match="openvino gives no features; take --engine torch"):
         predictor.predict(stripes(1), reject=True)
+
+
+def test_a_model_in_int8_is_refused(trained: Path) -> None:
+    predictor = resnets.load(trained)
+    small = dataclasses.replace(predictor.model, quantization={"engine": "openvino"})
+    with pytest.raises(UserError, match="in int8 gives no features; take the one it was made from"):
+        Gate.of(small, predictor.ready, True)
+
+
+def test_half_precision_tells_them_too(trained: Path) -> None:
+    images = np.concatenate([photos(40, seed=5)[0], stripes(4)])
+    full, half = (
+        [row.label for row in resnets.load(trained, precision=p).predict(images, reject=0.98)]
+        for p in ("fp32", "bf16")
+    )
+    assert half[40:] == ["unknown"] * 4
+    assert np.mean([a == b for a, b in zip(full, half, strict=True)]) > 0.9
 
 
 # -- the command line -----------------------------------------------------------------------------

@@ -177,7 +177,7 @@ def _affordable(
     what there is to say about it."""
     judged = caches[_judged(caches)]
     validated = len(caches["val"].samples) if "val" in caches else 0
-    known = len(some(validated, len(np.unique(judged.samples.labels)))) if validated else 0
+    known = len(some(validated, len(np.unique(judged.samples.labels))))
     last = len(judged.samples) + known  # looked at once, at the end
     epochs, text = epochs_within(budget, began, trial, machine, validated, last)
     shared = int(trial.ranks.text(str(epochs)))
