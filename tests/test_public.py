@@ -40,6 +40,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     (
         "predict",
         *("evaluation", "heldout", "reporting", "scoring", "slicing"),
+        *("novelty", "robustness", "fitting"),
         "quantization",
         "choices",
         "decoding",
