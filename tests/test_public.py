@@ -39,7 +39,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("tasks", "engines"),
     (
         "predict",
-        "evaluation",
+        *("evaluation", "heldout", "reporting", "scoring", "slicing"),
+        *("novelty", "robustness", "fitting"),
         "quantization",
         "choices",
         "decoding",
