@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import psutil
@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from resnets.data.images import DecodeError
 from resnets.data.loader import prefetch
-from resnets.data.preprocess import Preprocess
-from resnets.data.sources import Samples
+from resnets.data.samples import Samples
+
+if TYPE_CHECKING:  # a check of data needs no torch
+    from resnets.data.preprocess import Preprocess
 
 Number = TypeVar("Number", bound=np.generic)
 
