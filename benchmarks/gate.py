@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageOps
-from planted import EXACT, Copy, Photo, Planted, plant_folder, plant_grey, plant_table
+from planted import Photo, Planted
+from planted_sets import EXACT, Copy, plant_folder, plant_grey, plant_table
 from side_by_side import RESULTS, watch, write
 
 CIFAIR = 0.033

@@ -139,6 +139,14 @@ class ImageCache:
         """Return the samples of which any process has found that they do not decode."""
         return np.flatnonzero(self._states == BROKEN)
 
+    def rows(self, i: int, step: int) -> NDArray[np.uint8] | None:
+        """Return every `step`-th row of pixels of photo `i`, or None where it is not kept decoded:
+        nothing is decoded for it, and nothing copied."""
+        if self._images is None or self._states[i] != READY:
+            return None
+        rows: NDArray[np.uint8] = self._images[i, ::step]
+        return rows
+
     def fill(self, workers: int, chunk: int = 64) -> Iterator[int]:
         """Decode everything, yielding how many more photos are done; nothing if nothing is kept."""
         if self._images is None:
