@@ -6,13 +6,14 @@ Plants faults of every kind and 1,000 copies across splits among the photos (fol
 classes), runs `resnets check --json` on that, and counts what is found, missed and made up. Then
 it checks both data sets as they are: how many pairs are called nearly the same, what share of
 CIFAR-10's test photos has a copy in train (3.3 % by ciFAIR: Barz and Denzler, J. Imaging 2020), how
-long that takes and how much memory. The pairs themselves are laid out in PNG sheets, to be looked
+long that takes and how much memory. The pairs are listed, and with --sheets laid out to be looked
 at: whether a pair is a false alarm, only people can say.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import math
 import os
@@ -20,7 +21,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,18 +70,16 @@ def judge(planted: Sequence[Planted], found: Mapping[str, Any]) -> dict[str, dic
     return {kind: {k: row[k] for k in ("planted", "found", "missed")} for kind, row in rows.items()}
 
 
-def false_faults(
-    good: Sequence[str], found: Mapping[str, Any], before: Mapping[str, Any]
-) -> dict[str, int]:
-    """Count, by kind, findings about a single good photo that the clean data does not have."""
-    known, clean = set(good), by_kind(before)
-    cases = by_kind(found)
-    single = {kind: [w[0] for w in wheres if len(w) == 1] for kind, wheres in cases.items()}
-    return {
-        kind: len(wrong)
-        for kind, names in single.items()
-        if kind not in clean and (wrong := [name for name in names if name in known])
-    }
+def false_faults(good: Sequence[str], found: Mapping[str, Any]) -> dict[str, int]:
+    """Count, by kind, findings about a single photo that nothing was done to."""
+    known = set(good)
+    wrong = Counter(
+        kind
+        for kind, wheres in by_kind(found).items()
+        for where in wheres
+        if len(where) == 1 and where[0] in known
+    )
+    return dict(wrong)
 
 
 def judge_copies(copies: Sequence[Copy], found: Mapping[str, Any]) -> dict[str, dict[str, int]]:
@@ -121,7 +120,7 @@ def made_up(
 # -- clean data -----------------------------------------------------------------------------------
 
 
-def clean(data: Path, folder: Path, out: Path | None) -> dict[str, Any]:
+def clean(data: Path, folder: Path, out: Path, sheets: Path | None) -> dict[str, Any]:
     """Check a data set as it is, with its own splits."""
     found, seconds, peak = check(data, folder, "--val-fraction", "0", "--workers", "1")
     pairs = sorted(
@@ -132,8 +131,13 @@ def clean(data: Path, folder: Path, out: Path | None) -> dict[str, Any]:
     )
     distinct = {tuple(where): detail for detail, where in pairs}
     count = found["photos"]
-    if out:
-        sheet([*distinct.items()], data, out / f"{data.name}-near.jpg")
+    with (out / f"{data.name}-pairs.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = ((*where, detail.split()[0]) for where, detail in distinct.items())
+        csv.writer(file).writerows([("first", "second", "alike"), *rows])
+    if sheets:
+        sheet([*distinct.items()], data, sheets / f"{data.name}.png")
+        across = {w: d for w, d in distinct.items() if len({name[:5] for name in w}) > 1}
+        sheet([*across.items()], data, sheets / f"{data.name}-across.png")
     return {
         "photos": count,
         "pairs": math.comb(count, 2),
@@ -162,7 +166,7 @@ def sheet(
             with Image.open(root / name) as photo:
                 shown = ImageOps.exif_transpose(photo).convert("RGB").resize((side, side))
             picture.paste(shown, (left + place * side, top))
-    picture.save(out, quality=80)
+    picture.save(out)
 
 
 # -- the whole ------------------------------------------------------------------------------------
@@ -191,8 +195,47 @@ def faults(photos: Sequence[Photo], copies: int, per_kind: int, folder: Path) ->
         "near_pairs_neither_planted": len(wrong),
         "share_of_pairs": len(wrong) / math.comb(count, 2),
         "good_photos": len(good),
+        "good_photos_spoken_of": false_faults(good, found),
         "findings": {f["kind"]: f["count"] for f in found["findings"]},
     }
+
+
+def lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the results as a page of Markdown."""
+    yield "# What `resnets check` finds\n"
+    yield f"{result['date']}, {result['machine']}, {result['cores']} cores: `{result['command']}`\n"
+    versions = ", ".join(f"{name} {value}" for name, value in result["versions"].items())
+    yield f"{versions}\n"
+    if planted := result.get("planted"):
+        yield f"## Planted: {planted['kinds_planted']} kinds in {planted['photos']:,} photos\n"
+        yield from _rows(planted["kinds"], ("planted", "found", "missed"))
+        yield "\n## Planted copies across splits\n"
+        yield from _rows(planted["copies"], ("planted", "found"))
+        yield (
+            f"\nOf {planted['good_photos']:,} photos to which nothing was done, the check says "
+            f"something of {sum(planted['good_photos_spoken_of'].values())}; it calls "
+            f"{planted['near_pairs_neither_planted']} pairs nearly the same that were not planted."
+        )
+    sets = {name: row for name, row in result.items() if isinstance(row, dict) and "pairs" in row}
+    if sets:
+        yield "\n## Data as it is\n"
+        names = ("photos", "pairs", "called_nearly_the_same", "share_of_pairs", "exact_copies")
+        yield from _rows(sets, (*names, "seconds", "photos_per_second", "peak_mib"))
+    if "test_in_train" in result:
+        ours, theirs = result["test_in_train"], result["test_in_train_by_cifair"]
+        yield f"\nCIFAR-10: {ours:.2%} of test photos have a copy in train; by ciFAIR {theirs:.1%}."
+
+
+def _rows(table: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:
+    yield "| | " + " | ".join(column.replace("_", " ") for column in columns) + " |"
+    yield "|---" * (len(columns) + 1) + "|"
+    for name, row in table.items():
+        cells = (row.get(column, "") for column in columns)
+        yield f"| {name} | " + " | ".join(map(_shown, cells)) + " |"
+
+
+def _shown(value: object) -> str:
+    return f"{value:.2g}" if isinstance(value, float) and value < 1 else f"{value:,}"
 
 
 def main() -> None:
@@ -203,23 +246,27 @@ def main() -> None:
     parser.add_argument("--cifar", type=Path, help="CIFAR-10: {train,test}/<class>/*.png")
     parser.add_argument("--copies", type=int, default=1000)
     parser.add_argument("--per-kind", type=int, default=3, help="odd photos of each kind")
+    parser.add_argument("--sheets", type=Path, help="folder for pictures of the pairs")
     parser.add_argument("--out", type=Path, default=RESULTS / "gate")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
+    for made in filter(None, (options.out, options.sheets)):
+        made.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.photos:
             photos = photos_of(options.photos)
             result["planted"] = faults(photos, options.copies, options.per_kind, folder)
-            result[options.photos.name] = clean(options.photos, folder, options.out)
+            result[options.photos.name] = clean(options.photos, folder, options.out, options.sheets)
         if options.cifar:
-            result["cifar10"] = clean(options.cifar, folder, options.out)
+            result["cifar10"] = clean(options.cifar, folder, options.out, options.sheets)
             test = result["cifar10"]["leaks"]["test"]
             result["test_in_train"] = (test["exact"] + test["near"]) / test["photos"]
             result["test_in_train_by_cifair"] = CIFAIR
     write(options.out, result)
-    print(json.dumps(result, indent=1, ensure_ascii=False))
+    text = "\n".join(lines(json.loads((options.out / "result.json").read_text())))
+    (options.out / "result.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
 
 
 if __name__ == "__main__":
