@@ -32,6 +32,10 @@ def command(
     json: Json = None,
     report: Annotated[Path | None, typer.Option(help="Write a report, one HTML file.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write every prediction, as Parquet.")] = None,
+    map_: Annotated[
+        Path | None,
+        typer.Option("--map", help="Write a map of the photos' features, .html or .png."),
+    ] = None,
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
     device: Device = None,
@@ -41,10 +45,14 @@ def command(
     force: Force = False,
 ) -> None:
     """Measure a model on labelled photos, with a 95 % interval."""
-    for output in (json_path(json), report, out):
+    for output in (json_path(json), report, out, map_):
         check_output(output, force)
     if out and out.suffix != ".parquet":
         raise UserError(f"{out}: every prediction is written as .parquet")
+    if map_:
+        from resnets.explain import atlas
+
+        atlas.check(map_)
     from resnets.evaluate.words import details
     from resnets.evaluation import evaluate_model
     from resnets.files import printable
@@ -62,8 +70,11 @@ def command(
         report=report,
         out=out,
     )
+    values = result.to_json()
+    if map_:
+        values["map"] = atlas.of_result(model, result, device, workers, map_)
     if json:
-        write_json(result.to_json(), json)
+        write_json(values, json)
     if json != "-":
         print(result.evaluation.summary())
         for line in details(result.evaluation):

@@ -44,7 +44,8 @@ class Mapper:
 def scaled(cells: NDArray[np.float32]) -> NDArray[np.float32]:
     """Bring each of ``N h w`` to a greatest value of 1; one without evidence stays 0."""
     most = cells.max((1, 2), keepdims=True)
-    return np.divide(cells, most, out=np.zeros_like(cells), where=most > 0)
+    found: NDArray[np.float32] = np.divide(cells, most, out=np.zeros_like(cells), where=most > 0)
+    return found
 
 
 def enlarge(cells: NDArray[np.float32], side: int) -> NDArray[np.float32]:
