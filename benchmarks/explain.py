@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr
@@ -56,8 +57,9 @@ from resnets.weights import model_file
 LEAST = 0.95
 DRAWS = 2000
 BATCH = 16
-CURVES = 24
-"""Photos that deletion and insertion are measured on."""
+CURVES, FEW = 16, 12
+"""Photos that deletion and insertion are measured on, and those for methods of hundreds of passes,
+each where there are as many."""
 
 
 def guided(captum: Any, net: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
@@ -143,8 +145,9 @@ class Subject:
         return net(self.images).softmax(1)
 
     def maps(self, mapper: Mapper, net: ResNet) -> NDArray[np.float32]:
-        starts = range(0, len(self.images), BATCH)
-        parts = [slice(start, start + BATCH) for start in starts]
+        count = min(FEW, len(self.images)) if mapper.method.dear else len(self.images)
+        starts = range(0, count, BATCH)
+        parts = [slice(start, min(start + BATCH, count)) for start in starts]
         return np.concatenate([mapper(net, self.images[p], self.classes[p]) for p in parts])
 
 
@@ -168,6 +171,7 @@ def judge(subject: Subject, method: Method, layer: str, seeds: int) -> dict[str,
     )
     line: dict[str, Any] = {
         "layer": layer if method.at_layer else None,
+        "photos": len(own),
         "cells": list(own.shape[1:]),
         "blank": float((own.max((1, 2)) == 0).mean()),
         "random": {"mean": float(alike.mean()), "low": low, "high": high},
@@ -228,15 +232,15 @@ def interval(values: NDArray[np.float64]) -> tuple[float, float]:
 def table(lines: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """Yield a Markdown table of all methods on one network."""
     yield (
-        "| method | layer | random networks | twin | AUROC | deletion (random order) "
+        "| method | layer | photos | random networks | twin | AUROC | deletion (random order) "
         "| insertion (random order) | |"
     )
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for name, line in lines.items():
         random, areas = line["random"], [line[k] for k in ("deletion", "insertion")]
         shown = " | ".join(f"{a['area']:.2f} ({a['random']:.2f})" for a in areas)
         yield (
-            f"| {name} | {line['layer'] or '–'} | "
+            f"| {name} | {line['layer'] or '–'} | {line['photos']} | "
             f"{random['mean']:.2f} ({random['low']:.2f} to {random['high']:.2f}) | "
             f"{line['twin']['mean']:.2f} | {line['auroc']:.3f} | {shown} | "
             f"{'passes' if line['passes'] else 'FAILS'} |"
@@ -245,29 +249,38 @@ def table(lines: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 def main() -> None:
     options = _options()
-    networks: dict[str, Any] = {}
+    folder = target(options, "explain")
+    networks = _kept(folder) if options.resume else {}
     for model, twin, data in options.network:
         subject = Subject(model, twin, data, options.photos)
-        lines: dict[str, Any] = {}
-        layers = options.layers or [None]
+        found = {"photos": len(subject.images), "size": subject.preprocess.size}
+        known = networks.setdefault(subject.name, {**found, "top1": subject.top1, "methods": {}})
+        lines, layers = known["methods"], options.layers or [None]
         for name in options.methods:
             method = CANDIDATES[name]
             for wanted in layers if method.at_layer else layers[:1]:
                 layer = choose_layer(subject.net, subject.preprocess.size, wanted)
                 key = name if wanted is None else f"{name}, {layer}"
-                lines[key] = judge(subject, method, layer, options.seeds)
-                print(list(table({key: lines[key]}))[-1], flush=True)
-        networks[subject.name] = {
-            "photos": len(subject.images),
-            "size": subject.preprocess.size,
-            "top1": subject.top1,
-            "methods": lines,
-        }
-    folder = target(options, "explain")
-    if folder:
-        rule = f"random ≤ {LIMIT} (upper end of the interval) and AUROC ≥ {LEAST}"
-        write(folder, {"rule": rule, "seeds": options.seeds, "networks": networks})
-        (folder / "result.md").write_text("\n".join(page(networks, rule)) + "\n", encoding="utf-8")
+                if key not in lines:
+                    lines[key] = judge(subject, method, layer, options.seeds)
+                    print(list(table({key: lines[key]}))[-1], flush=True)
+                    _save(folder, networks, options.seeds)
+
+
+def _kept(folder: Path | None) -> dict[str, Any]:
+    path = folder and folder / "result.json"
+    if not path or not path.exists():
+        return {}
+    kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["networks"]
+    return kept
+
+
+def _save(folder: Path | None, networks: Mapping[str, Any], seeds: int) -> None:
+    if not folder:
+        return
+    rule = f"random ≤ {LIMIT} (upper end of the interval) and AUROC ≥ {LEAST}"
+    write(folder, {"rule": rule, "seeds": seeds, "networks": networks})
+    (folder / "result.md").write_text("\n".join(page(networks, rule)) + "\n", encoding="utf-8")
 
 
 def page(networks: Mapping[str, Any], rule: str) -> Iterator[str]:
@@ -286,12 +299,13 @@ def _options() -> argparse.Namespace:
     made.add_argument(
         "--network", nargs=3, action="append", required=True, metavar=("MODEL", "TWIN", "DATA")
     )
-    made.add_argument("--photos", type=int, help="of each data set; 48, or 4 with --quick")
+    made.add_argument("--photos", type=int, help="of each data set; 32, or 4 with --quick")
     made.add_argument("--seeds", type=int, help="random networks; 3, or 1 with --quick")
     made.add_argument("--methods", nargs="+", choices=CANDIDATES, default=list(CANDIDATES))
     made.add_argument("--layers", nargs="+", help="instead of the one that explain would choose")
+    made.add_argument("--resume", action="store_true", help="keep the lines that are written")
     options = made.parse_args()
-    options.photos = options.photos or (4 if options.quick else 48)
+    options.photos = options.photos or (4 if options.quick else 32)
     options.seeds = options.seeds or (1 if options.quick else 3)
     return options
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from resnets.console import Console
+from resnets.data.cache import ImageCache
 from resnets.errors import UserError
 from resnets.evaluation import SplitResult
-from resnets.explain.embedding import FEWEST, NEAR, Plane, lay_out, spread_out
+from resnets.explain.embedding import FEWEST, NEAR, Plane, call_out, lay_out
 from resnets.explain.features import features_of
 from resnets.explain.maps import readied
 from resnets.explain.marks import Polygon, mark, path
@@ -44,7 +45,7 @@ class Atlas:
       plane: where they are.
       labels, said: their classes and the network's answers.
       names: where they lie.
-      pictures: thumbnails of some, by number.
+      pictures: thumbnails of some, by number, and where their middle is, in the map's units.
       of: photos of the split that decode.
     """
 
@@ -52,7 +53,7 @@ class Atlas:
     labels: NDArray[np.int64]
     said: NDArray[np.int64]
     names: tuple[str, ...]
-    pictures: dict[int, bytes] = field(repr=False)
+    pictures: dict[int, tuple[bytes, tuple[float, float]]] = field(repr=False)
     classes: tuple[str, ...]
     of: int
 
@@ -139,21 +140,37 @@ def draw(predictor: Predictor, result: SplitResult, console: Console) -> Atlas:
     rows = rows[np.isin(scored[rows], found)]  # those that have not gone since
     labels = result.samples.labels[found]
     plane = lay_out(values, labels, SEED)
-    some = spread_out(plane.points, PICTURE_SIDE / (SIDE - 2 * MARGIN), PICTURES, SEED)
-    pictures = {}
-    for i in some.tolist():
-        _, photos = result.cache.get(found[i : i + 1])
-        if len(photos):
-            pictures[i] = thumbnail(photos[0], 2 * PICTURE_SIDE)
+    said = result.probabilities[rows].argmax(1)
     return Atlas(
         plane=plane,
         labels=labels,
-        said=result.probabilities[rows].argmax(1),
+        said=said,
         names=tuple(result.samples.path(int(i)) for i in found),
-        pictures=pictures,
+        pictures=_pictures(plane.points, labels != said, found, result.cache),
         classes=predictor.classes,
         of=len(scored),
     )
+
+
+def _pictures(
+    points: NDArray[np.float64],
+    wrong: NDArray[np.bool_],
+    found: NDArray[np.int64],
+    cache: ImageCache,
+) -> dict[int, tuple[bytes, tuple[float, float]]]:
+    """Return thumbnails of some photos, mistakes and others by turns, and where they go."""
+    rng, span = np.random.default_rng(SEED), SIDE - 2 * MARGIN
+    drawn = rng.permutation(len(points))
+    turn = np.where(wrong[drawn], np.cumsum(wrong[drawn]), np.cumsum(~wrong[drawn]))
+    order = drawn[np.argsort(turn, kind="stable")]
+    places = call_out(points, order, PICTURE_SIDE / span, PICTURES, -MARGIN / span)
+    pictures = {}
+    for i, (x, y) in places.items():
+        _, photos = cache.get(found[i : i + 1])
+        if len(photos):
+            at = (MARGIN + x * span, MARGIN + y * span)
+            pictures[i] = (thumbnail(photos[0], 2 * PICTURE_SIDE), at)
+    return pictures
 
 
 def write(atlas: Atlas, title: str, split: str, out: Path) -> None:
@@ -172,7 +189,8 @@ def write(atlas: Atlas, title: str, split: str, out: Path) -> None:
             "wrong": bool(atlas.wrong[i]),
             "name": atlas.names[i],
             "said": atlas.classes[atlas.said[i]],
-            "picture": atlas.pictures.get(i),
+            "picture": atlas.pictures.get(i, ("",))[0],
+            "at": atlas.pictures.get(i, ("", (0.0, 0.0)))[-1],
         }
         # Mistakes are drawn last, as they are what is looked for.
         for i in np.argsort(atlas.wrong, kind="stable").tolist()
@@ -216,18 +234,18 @@ def picture(atlas: Atlas) -> Image.Image:
     at = atlas.at
     for i in np.argsort(atlas.wrong, kind="stable").tolist():
         _shape(pen, tuple(at[i]), int(atlas.labels[i]), bool(atlas.wrong[i]))
-    for i, jpeg in atlas.pictures.items():
-        photo = Image.open(io.BytesIO(jpeg)).convert("RGB")
-        photo = photo.resize((PICTURE_SIDE * SCALE,) * 2)
-        corner = [round(float(v) * SCALE - PICTURE_SIDE * SCALE / 2) for v in at[i]]
-        sheet.paste(photo, (corner[0], corner[1]))
-        colour = "black" if atlas.wrong[i] else mark(int(atlas.labels[i]))[0]
-        box = [*corner, *(v + PICTURE_SIDE * SCALE for v in corner)]
+    half = PICTURE_SIDE / 2
+    for i, (jpeg, (x, y)) in atlas.pictures.items():
+        photo = Image.open(io.BytesIO(jpeg)).convert("RGB").resize((PICTURE_SIDE * SCALE,) * 2)
+        colour = INK if atlas.wrong[i] else mark(int(atlas.labels[i]))[0]
+        pen.line([(x * SCALE, y * SCALE), tuple(at[i] * SCALE)], colour, SCALE)
+        box = [round(v * SCALE) for v in (x - half, y - half, x + half, y + half)]
+        sheet.paste(photo, (box[0], box[1]))
         pen.rectangle(box, outline=colour, width=2 * SCALE)
     font = ImageFont.load_default(15 * SCALE)
     for label, (x, y) in atlas.written():
         name = printable(atlas.classes[label])[:24]
-        place = (x * SCALE, (y - PICTURE_SIDE / 2 - 10) * SCALE)
+        place = (x * SCALE, (y - 12) * SCALE)
         pen.text(place, name, INK, font, anchor="ms", stroke_width=4, stroke_fill=PAPER)
     for i, label in enumerate(shown):
         x, y = (i % columns + 0.12) * SIDE / columns, SIDE + (i // columns + 0.5) * row

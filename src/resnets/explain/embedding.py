@@ -74,15 +74,50 @@ def neighbours_right(values: NDArray[np.float32], labels: NDArray[np.int64]) -> 
     return float((winners == labels).mean())
 
 
-def spread_out(
-    points: NDArray[np.float64], side: float, most: int, seed: int = 0
-) -> NDArray[np.int64]:
-    """Choose points such that squares of `side` around them do not overlap, at most so many."""
-    chosen: list[int] = []
-    for i in np.random.default_rng(seed).permutation(len(points)):
-        apart = np.abs(points[chosen] - points[i]).max(1) if chosen else np.array([side])
-        if apart.min() >= side:
-            chosen.append(int(i))
-        if len(chosen) == most:
-            break
-    return np.array(sorted(chosen), np.int64)
+def call_out(
+    points: NDArray[np.float64], first: NDArray[np.int64], side: float, most: int, low: float = 0.0
+) -> dict[int, tuple[float, float]]:
+    """Choose points, and free places near them where squares of `side` hide little.
+
+    The squares do not overlap each other, lie within `low` … 1 - `low`, and cover no point; only
+    where that leaves less than a third of `most`, they may cover points, the fewest that can be.
+
+    Args:
+      points: ``N 2`` in 0…1.
+      first: the order in which points are tried.
+      side: of the squares, in the same units.
+      most: squares at most.
+      low: the least coordinate of a square's edge.
+
+    Returns:
+      The centre of the square of each chosen point.
+    """
+    placed: dict[int, tuple[float, float]] = {}
+    for covered, limit in ((0, most), (len(points), most // 3)):
+        for i in first.tolist():
+            if len(placed) >= limit:
+                break
+            if i not in placed and (centre := _place(points, i, placed, side, covered, low)):
+                placed[i] = centre
+    return placed
+
+
+def _place(
+    points: NDArray[np.float64],
+    i: int,
+    placed: dict[int, tuple[float, float]],
+    side: float,
+    covered: int,
+    low: float,
+) -> tuple[float, float] | None:
+    """Return the nearest place for a square that covers at most so many points, if there is one."""
+    angles = np.arange(0, 2 * np.pi, np.pi / 8)
+    ring = np.stack([np.cos(angles), np.sin(angles)], 1)
+    centres = np.concatenate([points[i] + radius * side * ring for radius in (0.8, 1.1, 1.5, 2.0)])
+    inside = (np.abs(centres - 0.5) <= 0.5 - low - side / 2).all(1)
+    others = np.array(list(placed.values())).reshape(-1, 2)
+    apart = (np.abs(centres[:, None] - others).max(2) >= 1.1 * side).all(1)
+    hidden = (np.abs(centres[:, None] - points).max(2) < 0.55 * side).sum(1)
+    hidden[~(inside & apart)] = len(points) + 1
+    best = int(hidden.argmin())  # of equals the first, so the nearest
+    return (float(centres[best, 0]), float(centres[best, 1])) if hidden[best] <= covered else None

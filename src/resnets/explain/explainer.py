@@ -89,8 +89,8 @@ class Explainer:
           method: one of `METHODS`.
           layer: the stage to look at; see `choose_layer`.
           test: ``full`` (random networks throughout, part by part in a cascade, and part by part
-            alone), ``quick`` (throughout) or ``none``; if not given, quick for methods that take
-            hundreds of passes, and else full.
+            alone), ``quick`` (throughout) or ``none``, which leaves out deletion and insertion,
+            too; if not given, quick for methods that take hundreds of passes, and else full.
           album: photos among which the nearest are looked up.
 
         Raises:
@@ -205,9 +205,14 @@ class Explainer:
         labels = best if chosen is None else np.full(len(best), chosen)
         wanted = torch.from_numpy(labels).to(images.device)
         cells = self._mapper(self.net, images, wanted)
+        shown: list[dict[str, Curve]] = [{} for _ in photos]
         trials: list[Trial | None] = [None] * len(photos)
         if self.test != "none":
             trials = [*self._rivals.test(self._mapper, images, wanted, cells)]
+            shown = [
+                curves(self.answer, image, int(label), one)
+                for image, label, one in zip(images, labels, cells, strict=True)
+            ]
         near = self._near(photos)
         names = self.predictor.classes
         return [
@@ -219,7 +224,7 @@ class Explainer:
                 "probability": float(row[labels[i]]),
                 "pixels": pixels[i].numpy(),
                 "cells": cells[i],
-                "curves": curves(self.answer, images[i], int(labels[i]), cells[i]),
+                "curves": shown[i],
                 "trial": trials[i],
                 "neighbours": near[i],
             }
