@@ -49,6 +49,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "estimator",
         "rows",
         "display",
+        "explain",
     ),
     ("cli",),
     ("__init__", "__main__"),
