@@ -35,7 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("nn", "keras"),
     ("data", "weights"),
-    ("training", "evaluate"),
+    ("training", "evaluate", "audit"),
     ("tasks", "engines"),
     (
         "predict",
