@@ -50,6 +50,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rows",
         "display",
         "explain",
+        *("out_of_fold", "fold_features", "fold_runs", "label_check", "label_errors"),
     ),
     ("cli",),
     ("__init__", "__main__"),
@@ -156,7 +157,7 @@ def loaded_by(statement: str) -> set[str]:
 
 HEAVY = {"torch", "torchvision", "numpy", "PIL", "pyarrow", "sklearn", "pandas", "matplotlib"}
 HEAVY |= {"keras", "tensorflow", "jax", "h5py", "timm", "transformers"}
-HEAVY |= {"onnx", "onnxruntime", "openvino", "nncf"}
+HEAVY |= {"cleanlab", "onnx", "onnxruntime", "openvino", "nncf"}
 
 
 @pytest.mark.parametrize(
