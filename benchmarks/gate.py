@@ -17,6 +17,7 @@ import csv
 import json
 import math
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -28,7 +29,7 @@ from typing import Any
 from PIL import Image, ImageOps
 from planted import Photo, Planted
 from planted_sets import EXACT, Copy, plant_folder, plant_grey, plant_table
-from side_by_side import RESULTS, watch, write
+from side_by_side import RESULTS, machine, watch, write
 
 CIFAIR = 0.033
 SHEET = 96
@@ -203,7 +204,8 @@ def faults(photos: Sequence[Photo], copies: int, per_kind: int, folder: Path) ->
 def lines(result: Mapping[str, Any]) -> Iterator[str]:
     """Yield the results as a page of Markdown."""
     yield "# What `resnets check` finds\n"
-    yield f"{result['date']}, {result['machine']}, {result['cores']} cores: `{result['command']}`\n"
+    yield f"{result['date']}, {result['machine']}, {result['cores']} cores, beside other work\n"
+    yield "\n".join(f"    {command}" for command in result["commands"]) + "\n"
     versions = ", ".join(f"{name} {value}" for name, value in result["versions"].items())
     yield f"{versions}\n"
     if planted := result.get("planted"):
@@ -238,6 +240,21 @@ def _shown(value: object) -> str:
     return f"{value:.2g}" if isinstance(value, float) and value < 1 else f"{value:,}"
 
 
+def kept(out: Path) -> dict[str, Any]:
+    """Return what earlier runs have written of the parts that this one may leave out."""
+    file = out / "result.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def without_machine(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in result.items() if key not in machine()}
+
+
+def _bare(argument: str) -> str:
+    path = Path(argument)
+    return path.name if path.is_absolute() else argument
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -251,7 +268,7 @@ def main() -> None:
     options = parser.parse_args()
     for made in filter(None, (options.out, options.sheets)):
         made.mkdir(parents=True, exist_ok=True)
-    result: dict[str, Any] = {}
+    result = kept(options.out)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.photos:
@@ -263,7 +280,8 @@ def main() -> None:
             test = result["cifar10"]["leaks"]["test"]
             result["test_in_train"] = (test["exact"] + test["near"]) / test["photos"]
             result["test_in_train_by_cifair"] = CIFAIR
-    write(options.out, result)
+    commands = [*result.pop("commands", []), shlex.join(["python", *map(_bare, sys.argv)])]
+    write(options.out, without_machine(result) | {"commands": [*dict.fromkeys(commands)]})
     text = "\n".join(lines(json.loads((options.out / "result.json").read_text())))
     (options.out / "result.md").write_text(text + "\n", encoding="utf-8")
     print(text)
