@@ -13,16 +13,18 @@ from resnets.console import Console
 from resnets.data.cache import ImageCache, Storage
 from resnets.errors import UserError
 from resnets.evaluate.comparison import Compared, compare
+from resnets.fitting import fitted
 from resnets.heldout import check_classes, open_for, seen_by
 from resnets.predict import Predictor
 from resnets.reporting import report_result, write_predictions
-from resnets.scoring import SplitResult, fit_calibration, score
+from resnets.robustness import measure
+from resnets.scoring import SplitResult, score
 from resnets.slicing import read_facts, slice_result
 from resnets.training.inference import score_split
 from resnets.weights import model_file
 
 FITTED_ON = ("val", "all")
-"""Splits that a temperature may be fitted on: it would flatter a test, and training is too easy."""
+"""Splits that a model may be fitted on: it would flatter a test, and training is too easy."""
 
 
 def evaluate_model(
@@ -40,6 +42,8 @@ def evaluate_model(
     calibrate: Path | None = None,
     report: Path | None = None,
     out: Path | None = None,
+    robustness: Sequence[str] = (),
+    limit: int | None = None,
     console: Console | None = None,
 ) -> SplitResult:
     """Measure a model file on labelled data.
@@ -53,9 +57,11 @@ def evaluate_model(
       slices: judge parts of the photos, too: by what they look like, and by these columns of the
         table, or ``folder:1`` for the first folder of their paths. A report has the former anyway.
       against: another model file with the same classes, to compare with on the same photos.
-      calibrate: fit the temperature on these photos, and write the model with it to this file; the
-        photos are those of ``val`` if no split is named. The result has the model as it was.
+      calibrate: fit on these photos a temperature, and what tells unknown ones, and write the model
+        with both to this file; the photos are those of ``val`` if no split is named. The result has
+        the model as it was.
       report, out: files for the HTML report and for every prediction (Parquet).
+      robustness: names of `resnets.data.corruptions` to judge it under, too, on `limit` photos.
 
     Raises:
       UserError: the model or the data cannot be used, or their classes differ.
@@ -65,8 +71,8 @@ def evaluate_model(
         split = split or "val"
         if split not in FITTED_ON:
             raise UserError(
-                f"--calibrate --split {split}: a temperature is fitted on photos that neither "
-                "trained the model nor test it; take val"
+                f"--calibrate --split {split}: it is fitted on photos that neither trained the "
+                "model nor test it; take val"
             )
     options: dict[str, Any] = {"workers": workers, "engine": engine, "precision": precision}
     predictor = Predictor.load(model, device, **options, say=console.say)
@@ -75,17 +81,18 @@ def evaluate_model(
         check_classes(other.classes, predictor.classes, str(against), str(model))
     beside = [other.model] if other else []
     dataset, samples, split, how = open_for(predictor, data, split, columns or {}, beside)
+    if calibrate and np.isin(samples.keys(), seen_by(predictor.model)).any() and split == "all":
+        raise UserError(f"--calibrate --split all: training saw photos of {data}; take val")
     console.say(f"data     {dataset.root}: {len(samples):,} photos of {split} ({how})")
     cache = ImageCache(samples, predictor.model.preprocess, Storage("none"))
     look = slices is not None or report is not None
-    facts = read_facts(
-        samples, data, slices or (), columns or {}
-    )  # before the work, as it may fail
+    facts = read_facts(samples, data, slices or (), columns or {})  # first, as it may fail
     result = score(predictor, cache, split, console, look=look)
     if look:
         result = slice_result(result, facts)
     compared = _compare(result, predictor, other, str(against), console) if other else None
-    result = dataclasses.replace(result, compared=compared)
+    hardened = measure(predictor, samples, robustness, console, limit) if robustness else None
+    result = dataclasses.replace(result, compared=compared, robustness=hardened)
     if calibrate:
         _calibrate(predictor, result, calibrate, console)
     if out:
@@ -125,15 +132,8 @@ def _compare(
 
 
 def _calibrate(predictor: Predictor, result: SplitResult, path: Path, console: Console) -> None:
-    model = fit_calibration(predictor, result.cache, result.split, console)
-    if not model.calibration:
-        raise UserError(
-            f"no temperature fits these {len(result.scored):,} photos: it takes 50 of them at "
-            "least, and some that are wrong; nothing is written"
-        )
+    model = fitted(predictor, result.cache, result.split, console).model
+    if not model.calibration and model.unknown is None:
+        raise UserError("nothing could be fitted, and nothing is written")
     model_file.save(model, path)
-    found = model.calibration
-    console.say(
-        f"wrote    {path}: temperature {found['temperature']:.3f}, ECE "
-        f"{100 * found['ece_before']:.2f} to {100 * found['ece_after']:.2f} % on these very photos"
-    )
+    console.say(f"wrote    {path}")

@@ -64,7 +64,7 @@ def quantize_model(
     photos = _photos(before, calibration)
     console.say(f"int8     calibrated on {len(photos):,} photos {source}")
     tensors, record = quantize(model, photos)
-    small = dataclasses.replace(model, weights=tensors, quantization=record)
+    small = dataclasses.replace(model, weights=tensors, quantization=record, unknown=None)
     after = Predictor.of(small, "cpu", workers=workers)
     size = len(judged) * model.preprocess.resize**2 * model.preprocess.channels
     cache = ImageCache(judged, model.preprocess, choose_storage(size, Path(tempfile.gettempdir())))

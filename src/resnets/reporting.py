@@ -52,6 +52,7 @@ def report_result(
         trust=Trust(result.calibration, result.uncalibrated, result.temperature, result.coverage),
         slices=result.slices,
         compared=result.compared,
+        robustness=result.robustness,
         notes=notes,
     )
 

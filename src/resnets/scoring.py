@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -17,15 +16,14 @@ from resnets.data.cache import ImageCache
 from resnets.data.looks import LOOKS, looks
 from resnets.data.sources import Samples
 from resnets.evaluate import Evaluation, evaluate
-from resnets.evaluate.calibration import Calibration, at_temperature, calibration, record
+from resnets.evaluate.calibration import Calibration, at_temperature, calibration
 from resnets.evaluate.comparison import Compared
 from resnets.evaluate.coverage import Coverage, coverage
+from resnets.evaluate.robustness import Robustness
 from resnets.evaluate.slices import Slice
 from resnets.predict import Predictor
-from resnets.tasks.classify import Outputs
 from resnets.training.distributed import Alone, Ranks
 from resnets.training.inference import score_split
-from resnets.weights.model_file import Model
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +39,7 @@ class SplitResult:
       looks: of the whole split ``N 3``, as `LOOKS` names them, if they were asked for; else empty.
       slices: how good it is on parts of them, if that was asked for.
       compared: how it compares with another model, if that was asked for.
+      robustness: how good it is on corrupted photos, if that was asked for.
     """
 
     split: str
@@ -52,6 +51,7 @@ class SplitResult:
     looks: NDArray[np.float32]
     slices: tuple[Slice, ...] = ()
     compared: Compared | None = None
+    robustness: Robustness | None = None
 
     @property
     def samples(self) -> Samples:
@@ -105,6 +105,7 @@ class SplitResult:
             "coverage": asdict(self.coverage),
             "slices": [asdict(part) for part in self.slices],
             "comparison": self.compared and self.compared.to_json(),
+            "robustness": self.robustness and self.robustness.to_json(),
             "failed": failed,
         }
 
@@ -145,25 +146,6 @@ def score(
         seen = (ranks or Alone()).sum(torch.from_numpy(np.nan_to_num(seen))).numpy()
     figures = evaluate(values, samples.labels[scored], predictor.classes)
     return SplitResult(split, cache, scored, values, figures, predictor.model.temperature, seen)
-
-
-def fit_calibration(
-    predictor: Predictor,
-    cache: ImageCache,
-    split: str,
-    console: Console,
-    ranks: Ranks | None = None,
-) -> Model:
-    """Return the model with the temperature that fits these photos, whatever it had.
-
-    Where none can be fitted it has none: there are too few photos, say, or none is wrong.
-    """
-    with console.track(f"Calibrating on {split}", len(cache.samples)) as advance:
-        scored, outputs = score_split(
-            predictor.ready.engine, Outputs(), cache, predictor.workers, ranks, seen=advance
-        )
-    found = record(outputs, cache.samples.labels[scored], split)
-    return dataclasses.replace(predictor.model, calibration=found)
 
 
 def headline(figures: Evaluation) -> dict[str, Any]:

@@ -41,9 +41,23 @@ def command(
             "--slice", help="Judge parts of the photos: a column of the table, or folder:1; repeat."
         ),
     ] = None,
+    robustness: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Also on corrupted photos: all, noise, blur, jpeg …"),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Photos to corrupt, a sample; all if not given.")
+    ] = None,
     calibrate: Annotated[
         Path | None,
-        typer.Option(metavar="F", help="Fit a temperature on split val; write the model to F."),
+        typer.Option(
+            metavar="DST",
+            help="Fit a temperature, and what `predict --reject` needs, on split val; write DST.",
+        ),
+    ] = None,
+    map_: Annotated[
+        Path | None,
+        typer.Option("--map", help="Write a map of the photos' features, .html or .png."),
     ] = None,
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
@@ -54,13 +68,22 @@ def command(
     force: Force = False,
 ) -> None:
     """Measure a model on labelled photos, with a 95 % interval."""
-    for output in (json_path(json), report, out, calibrate):
+    for output in (json_path(json), report, out, calibrate, map_):
         check_output(output, force)
     if out and out.suffix != ".parquet":
         raise UserError(f"{out}: every prediction is written as .parquet")
+    if calibrate and calibrate.suffix != ".safetensors":
+        raise UserError(f"{calibrate}: a model file ends in .safetensors")
+    if limit is not None and robustness is None:
+        raise UserError(f"--limit {limit}: is for --robustness")
+    if map_:
+        from resnets.explain import atlas
+
+        atlas.check(map_)
     from resnets.evaluate import words
     from resnets.evaluation import evaluate_model
     from resnets.files import printable
+    from resnets.robustness import named
 
     columns = {"path_column": path_column, "label_column": label_column}
     result = evaluate_model(
@@ -77,9 +100,14 @@ def command(
         calibrate=calibrate,
         report=report,
         out=out,
+        robustness=named(robustness) if robustness is not None else (),
+        limit=limit,
     )
+    values = result.to_json()
+    if map_:
+        values["map"] = atlas.of_result(model, result, device, workers, map_)
     if json:
-        write_json(result.to_json(), json)
+        write_json(values, json)
     if json != "-":
         print(result.evaluation.summary())
         lines = words.details(result.evaluation)
@@ -88,3 +116,5 @@ def command(
         lines += [f"beside   {words.comparison(result.compared)}"] if result.compared else []
         for line in lines:
             print(printable(line))
+        for line in result.robustness.lines() if result.robustness else ():
+            print(line)

@@ -12,6 +12,7 @@ from resnets.evaluate.calibration import Calibration
 from resnets.evaluate.comparison import Compared
 from resnets.evaluate.coverage import Coverage
 from resnets.evaluate.metrics import Evaluation, badness
+from resnets.evaluate.robustness import Robustness, figure
 from resnets.evaluate.slices import Slice
 from resnets.pages import within, write_page
 
@@ -81,6 +82,7 @@ def write_report(
     slices: Sequence[Slice] = (),
     compared: Compared | None = None,
     notes: Sequence[str] = (),
+    robustness: Robustness | None = None,
 ) -> None:
     """Write one self-contained HTML file, atomically: `out` is the old file or the new, never half.
 
@@ -98,6 +100,7 @@ def write_report(
         slices: parts of the photos.
         compared: how the model compares with another.
         notes: sentences for the end of the report.
+        robustness: the figures of corrupted photos; no section without them.
 
     Raises:
         ValueError: a thumbnail is neither PNG nor JPEG.
@@ -139,6 +142,8 @@ def write_report(
         pace=words.pace(history),
         facts=facts,
         notes=notes,
+        robustness=robustness,
+        robust_lines=figure(robustness) if robustness else None,
     )
 
 
