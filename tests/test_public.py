@@ -35,7 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("nn", "keras"),
     ("data", "weights"),
-    ("training", "evaluate"),
+    ("training", "evaluate", "audit"),
     ("tasks", "engines"),
     (
         "predict",
@@ -49,6 +49,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "estimator",
         "rows",
         "display",
+        "explain",
         *("out_of_fold", "fold_features", "fold_runs", "label_check", "label_errors"),
     ),
     ("cli",),

@@ -57,7 +57,8 @@ def test_a_photo_is_not_its_own_neighbour() -> None:
 def test_the_threshold_keeps_the_share(share: float) -> None:
     known = Known.fit(drawn(99), 2, "val")
     kept = int((known.distances <= known.threshold(share)).sum())
-    assert 100 * share - 1e-6 <= kept < 100 * share + 1
+    # Two that are each other's nearest are equally far.
+    assert 100 * share - 1e-6 <= kept < 100 * share + 2
 
 
 def test_the_share_is_kept_of_new_photos_on_average() -> None:
