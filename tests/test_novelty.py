@@ -99,7 +99,7 @@ def test_what_does_not_decode_has_no_novelty(trained: Path) -> None:
 
 def test_a_model_without_known_photos_says_what_to_do(trained: Path) -> None:
     bare = dataclasses.replace(model_file.load(trained), unknown=None)
-    with pytest.raises(UserError, match="evaluate MODEL DATA --fit-unknown"):
+    with pytest.raises(UserError, match="evaluate MODEL DATA --calibrate"):
         Predictor.of(bare).predict(stripes(1), reject=True)
 
 
@@ -179,13 +179,13 @@ def test_evaluate_fits_any_model(trained: Path, tmp_path: Path, run: Run) -> Non
     images, labels = photos(60, seed=3)
     np.savez(tmp_path / "new.npz", images=images, labels=labels)
     target = tmp_path / "knowing.safetensors"
-    status, _, said = run("evaluate", bare, tmp_path / "new.npz", "--fit-unknown", target)
+    options = ("--split", "all", "--calibrate", target)
+    status, _, said = run("evaluate", bare, tmp_path / "new.npz", *options)
     assert status == 0, said
     written = model_file.load(target)
     assert written.unknown is not None
     assert (written.unknown.split, len(written.unknown.distances)) == ("all", 60)
-    refused = run(
-        "evaluate", bare, tmp_path / "new.npz", "--split", "all", "--fit-unknown", target, "--force"
-    )
+    np.savez(tmp_path / "seen.npz", images=photos(200)[0], labels=photos(200)[1])
+    refused = run("evaluate", trained, tmp_path / "seen.npz", *options, "--force")
     assert refused[0] == 2
-    assert "photos that trained a network lie nearer" in refused[2]
+    assert "training saw photos of" in refused[2]

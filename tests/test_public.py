@@ -39,9 +39,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("tasks", "engines"),
     (
         "predict",
-        "novelty",
-        "robustness",
-        "evaluation",
+        *("evaluation", "heldout", "reporting", "scoring", "slicing"),
+        *("novelty", "robustness", "fitting"),
         "quantization",
         "choices",
         "decoding",

@@ -21,11 +21,15 @@ from resnets.decoding import decode_splits
 from resnets.display import Display
 from resnets.errors import Interrupted, UserError
 from resnets.evaluate import Evaluation
-from resnets.evaluation import headline, record_seen, report_result, score, write_predictions
+from resnets.fitting import fitted
+from resnets.heldout import record_seen
 from resnets.nn import ResNet
 from resnets.nn.surgery import pass_through, whiten_stem, zero_init_residual
-from resnets.novelty import fit_unknown, some
+from resnets.novelty import some
 from resnets.predict import Predictor
+from resnets.reporting import report_result, write_predictions
+from resnets.scoring import headline, score
+from resnets.slicing import slice_result
 from resnets.spec import ResNetSpec
 from resnets.tasks.classify import Classify
 from resnets.training import checkpoint
@@ -178,7 +182,7 @@ def _affordable(
     judged = caches[_judged(caches)]
     validated = len(caches["val"].samples) if "val" in caches else 0
     known = len(some(validated, len(np.unique(judged.samples.labels))))
-    last = len(judged.samples) + known  # looked at once, at the end
+    last = len(judged.samples) + validated + known  # looked at once, at the end
     epochs, text = epochs_within(budget, began, trial, machine, validated, last)
     shared = int(trial.ranks.text(str(epochs)))
     return dataclasses.replace(recipe, epochs=shared).reaching_the_rest(), text
@@ -360,36 +364,24 @@ def _finish(
     """Judge the best weights on photos that training never used, and write it all down."""
     ranks.wait()  # until they are written
     predictor = Predictor.load(folder.best, machine.device, workers=config.workers)
+    if "val" in caches:
+        predictor = fitted(predictor, caches["val"], "val", console, ranks)
     split = _judged(caches)
     if split == "train":
         console.warn("no photos were held out: the figures are of the training photos themselves")
-    result = score(predictor, caches[split], split, console, ranks)
+    result = score(predictor, caches[split], split, console, ranks, look=True)
     figures = result.evaluation
     if ranks.leads:
         metrics = {**predictor.model.metrics, "split": split, **headline(figures)}
-        model = _knowing(predictor, caches, console)
-        model_file.save(dataclasses.replace(model, metrics=metrics), folder.best)
+        model_file.save(dataclasses.replace(predictor.model, metrics=metrics), folder.best)
         write_predictions(result, predictor.classes, folder.predictions)
         title = f"{config.spec['name']} on {dataset.name}"
-        report_result(result, predictor, folder.report, title, dataset, history)
+        report_result(slice_result(result), predictor, folder.report, title, dataset, history)
     ranks.wait()
     console.say(f"{split:8} {figures.summary()}")
     console.say(f"model    {folder.best}")
     console.say(f"report   {folder.report}")
     return Run(folder.path, folder.best, folder.report, split, figures)
-
-
-def _knowing(predictor: Predictor, caches: Mapping[str, ImageCache], console: Console) -> Model:
-    """Return the model with what tells unknown photos, if enough were held out for it."""
-    try:
-        if "val" not in caches:
-            raise UserError("there are no validation photos to tell unknown ones by")
-        return fit_unknown(
-            predictor.model, predictor.ready, caches["val"], "val", predictor.workers
-        )
-    except UserError as error:
-        console.say(f"unknown  {error}, so predict --reject cannot be had")
-        return predictor.model
 
 
 @dataclass(frozen=True)

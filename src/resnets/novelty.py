@@ -21,13 +21,13 @@ from resnets.data.loader import prefetch
 from resnets.engines import Ready
 from resnets.errors import UserError
 from resnets.nn import ResNet
-from resnets.training.inference import BATCH, Answer, Eager, probabilities
+from resnets.training.inference import BATCH, Answers, Eager, probabilities
 from resnets.weights.known import SHARE, Known
 from resnets.weights.model_file import Model
 
 MOST, MOST_OF_CLASS = 2_000, 5
 """Known photos that are kept: so many, or so many of a class where that is more."""
-WAY_OUT = "resnets evaluate MODEL DATA --fit-unknown DST.safetensors"
+WAY_OUT = "resnets evaluate MODEL DATA --calibrate DST.safetensors"
 
 
 class _WithFeatures(nn.Module):
@@ -57,14 +57,14 @@ class Gate:
     """Answers with the probabilities and, after them, the novelty: ``N (classes + 1)``."""
 
     engine: Eager
-    answer: Answer
+    answer: Answers
     known: Known
     classes: int
     threshold: float
     share: float
 
     @classmethod
-    def of(cls, model: Model, ready: Ready, answer: Answer, keep: float | bool) -> Self:
+    def of(cls, model: Model, ready: Ready, answer: Answers, keep: float | bool) -> Self:
         """Make a model ready to reject; True is for keeping 0.95 of the known photos.
 
         `answer` is what makes probabilities of its outputs.
@@ -132,7 +132,7 @@ def fit_unknown(
       UserError: fewer than 20 of them decode, or the engine gives no features.
     """
     classes = len(model.classes)
-    engine = _with_features(model, ready, "--fit-unknown")
+    engine = _with_features(model, ready, "known photos")
     rows = []
     for count, values in probabilities(
         engine, _Features(classes), cache.preprocess, _batches(cache, classes, workers)

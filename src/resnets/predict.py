@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -18,7 +18,7 @@ from resnets.engines import Ready, check, device_for, open_engine
 from resnets.errors import UserError
 from resnets.novelty import Gate
 from resnets.tasks.classify import Classify
-from resnets.training.inference import BATCH, Answer, Engine, probabilities
+from resnets.training.inference import BATCH, Answers, Engine, probabilities
 from resnets.training.machine import Machine, default_workers
 from resnets.weights import model_file
 from resnets.weights.model_file import Model
@@ -106,7 +106,13 @@ class Predictor:
         machine = Machine.detect(device_for(name, device))
         ready = open_engine(model, machine, name, precision, photos, say)
         workers = default_workers() if workers is None else workers
-        return cls(model, ready, machine, Classify(model.classes), workers)
+        task = Classify(model.classes, temperature=model.temperature)
+        return cls(model, ready, machine, task, workers)
+
+    def calibrated(self, model: Model) -> Self:
+        """Return the same with the temperature of `model`, which is else the same."""
+        task = replace(self.task, temperature=model.temperature)
+        return replace(self, model=model, task=task)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -179,7 +185,7 @@ class Predictor:
         """Yield ((name, reason), numbers or None) for every input, in order: the probabilities,
         and of a gate the novelty after them."""
         engine: Engine = gate.engine if gate else self.ready.engine
-        answer: Answer = gate or self.task
+        answer: Answers = gate or self.task
         prepare = self.model.preprocess.prepare
         side, channels = self.model.preprocess.resize, self.model.preprocess.channels
 

@@ -19,9 +19,10 @@ from resnets.data.samples import Samples
 from resnets.data.sources import Dataset
 from resnets.engines.int8 import NEEDS, PURPOSE, quantize
 from resnets.errors import UserError
-from resnets.evaluation import SplitResult, headline, open_for, score
 from resnets.extras import require
+from resnets.heldout import open_for
 from resnets.predict import Predictor
+from resnets.scoring import SplitResult, headline, score
 from resnets.version import VERSION
 from resnets.weights.model_file import Model
 

@@ -32,6 +32,15 @@ def command(
     json: Json = None,
     report: Annotated[Path | None, typer.Option(help="Write a report, one HTML file.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write every prediction, as Parquet.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Another model file, to compare with on the same photos.")
+    ] = None,
+    slices: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slice", help="Judge parts of the photos: a column of the table, or folder:1; repeat."
+        ),
+    ] = None,
     robustness: Annotated[
         str | None,
         typer.Option(metavar="NAMES", help="Also on corrupted photos: all, noise, blur, jpeg …"),
@@ -39,10 +48,11 @@ def command(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Photos to corrupt, a sample; all if not given.")
     ] = None,
-    fit_unknown: Annotated[
+    calibrate: Annotated[
         Path | None,
         typer.Option(
-            metavar="DST", help="Write the model so that `predict --reject` knows such photos."
+            metavar="DST",
+            help="Fit a temperature, and what `predict --reject` needs, on split val; write DST.",
         ),
     ] = None,
     path_column: PathColumn = None,
@@ -54,15 +64,15 @@ def command(
     force: Force = False,
 ) -> None:
     """Measure a model on labelled photos, with a 95 % interval."""
-    for output in (json_path(json), report, out, fit_unknown):
+    for output in (json_path(json), report, out, calibrate):
         check_output(output, force)
     if out and out.suffix != ".parquet":
         raise UserError(f"{out}: every prediction is written as .parquet")
-    if fit_unknown and fit_unknown.suffix != ".safetensors":
-        raise UserError(f"{fit_unknown}: a model file ends in .safetensors")
+    if calibrate and calibrate.suffix != ".safetensors":
+        raise UserError(f"{calibrate}: a model file ends in .safetensors")
     if limit is not None and robustness is None:
         raise UserError(f"--limit {limit}: is for --robustness")
-    from resnets.evaluate.words import details
+    from resnets.evaluate import words
     from resnets.evaluation import evaluate_model
     from resnets.files import printable
     from resnets.robustness import named
@@ -77,9 +87,11 @@ def command(
         workers=workers,
         engine=engine,
         precision=precision,
+        slices=slices or ([] if json else None),
+        against=against,
+        calibrate=calibrate,
         report=report,
         out=out,
-        knowing=fit_unknown,
         robustness=named(robustness) if robustness is not None else (),
         limit=limit,
     )
@@ -87,7 +99,11 @@ def command(
         write_json(result.to_json(), json)
     if json != "-":
         print(result.evaluation.summary())
-        for line in details(result.evaluation):
+        lines = words.details(result.evaluation)
+        lines += words.trust(result.calibration, result.uncalibrated, result.coverage)
+        lines += words.slices(result.slices)
+        lines += [f"beside   {words.comparison(result.compared)}"] if result.compared else []
+        for line in lines:
             print(printable(line))
         for line in result.robustness.lines() if result.robustness else ():
             print(line)

@@ -99,7 +99,8 @@ class ImageCache:
     """Prepared photos ``resize resize C`` (uint8) of a split, decoded when first asked for.
 
     Safe to read from several threads. `failed` maps samples to the reason why they do not decode,
-    where this process has met them; it is told of each by `notice`.
+    where this process has met them; it is told of each by `notice`. `sizes` are the width and
+    height of the photos themselves, ``N 2``: 0 where this process has not decoded one.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class ImageCache:
         self.samples = samples
         self.preprocess = preprocess
         self.failed: dict[int, str] = {}
+        self.sizes = np.zeros((len(samples), 2), np.int32)
         self._notice = notice
         self._lock = threading.Lock()
         self._shape = (preprocess.resize, preprocess.resize, preprocess.channels)
@@ -154,7 +156,8 @@ class ImageCache:
         if self._states[i] == BROKEN:
             return None
         try:
-            return self.preprocess.prepare(self.samples.read(i))
+            photo, self.sizes[i] = self.preprocess.prepare_sized(self.samples.read(i))
+            return photo
         except DecodeError as error:
             with self._lock:
                 if i not in self.failed:

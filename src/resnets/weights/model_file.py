@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,9 @@ class Model:
     `metrics` and `data` are records: what was measured on which split, and which data (with its
     fingerprint and how it was split) the model was trained on.
 
+    `calibration` is empty, or the record of a `temperature` and the photos that it was fitted on:
+    probabilities are then softmax(outputs / temperature), whatever computes the outputs.
+
     `quantization` is empty for weights in float32. For a network in int8 it is the record of how it
     was quantised, and `weights` are those of `resnets.weights.quantized`.
 
@@ -72,8 +76,14 @@ class Model:
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
     licence: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
     quantization: Mapping[str, Any] = field(default_factory=dict)
     unknown: Known | None = None
+
+    @property
+    def temperature(self) -> float:
+        """What the outputs are divided by before softmax; 1 if nothing was fitted."""
+        return float(self.calibration.get("temperature", 1.0))
 
     def network(self) -> ResNet:
         """Return the network in evaluation mode, on the CPU; it shares memory with `weights`.
@@ -90,10 +100,10 @@ class Model:
 
     def describe(self) -> dict[str, Any]:
         """Return the JSON object of the header."""
-        quantization = {"quantization": dict(self.quantization)} if self.quantization else {}
-        unknown = {"unknown": self.unknown.describe()} if self.unknown else {}
+        optional = {"calibration": self.calibration, "quantization": self.quantization}
+        optional |= {"unknown": self.unknown.describe()} if self.unknown else {}
         return {
-            "format": INT8 if quantization else FORMAT,
+            "format": INT8 if self.quantization else FORMAT,
             "task": self.task,
             "spec": self.spec.to_dict(),
             "classes": list(self.classes),
@@ -103,8 +113,7 @@ class Model:
             "data": dict(self.data),
             "licence": self.licence,
             "versions": dict(self.versions),
-            **quantization,
-            **unknown,
+            **{name: dict(values) for name, values in optional.items() if values},
         }
 
 
@@ -193,6 +202,7 @@ def _build(path: Path, text: str, tensors: Mapping[str, Tensor]) -> Model:
             task=values["task"],
             licence=_typed(values, "licence", str),
             **{name: _typed(values, name, dict) for name in RECORDS},
+            calibration=_calibration(values),
             quantization=_typed(values, "quantization", dict) if written == INT8 else {},
             unknown=Known.read(values["unknown"], others) if known else None,
         )
@@ -259,6 +269,17 @@ def _names(values: object) -> tuple[str, ...]:
     if len(set(values)) < len(values):
         raise ValueError("a class name comes twice")
     return tuple(values)
+
+
+def _calibration(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record, which a file need not have; ValueError for one that would mislead."""
+    if "calibration" not in values:
+        return {}
+    found = _typed(values, "calibration", dict)
+    temperature = found["temperature"]
+    if type(temperature) not in (int, float) or not 0 < temperature < math.inf:
+        raise ValueError(f"temperature {temperature!r} is not a positive number")
+    return found
 
 
 def _typed(values: Mapping[str, Any], name: str, kind: type[T]) -> T:
