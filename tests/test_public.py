@@ -35,7 +35,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("nn", "keras"),
     ("data", "weights"),
-    ("training", "evaluate"),
+    ("training", "evaluate", "audit"),
     ("tasks", "engines"),
     (
         "predict",
@@ -49,6 +49,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "estimator",
         "rows",
         "display",
+        "explain",
+        *("out_of_fold", "fold_features", "fold_runs", "label_check", "label_errors"),
     ),
     ("cli",),
     ("__init__", "__main__"),
@@ -155,7 +157,7 @@ def loaded_by(statement: str) -> set[str]:
 
 HEAVY = {"torch", "torchvision", "numpy", "PIL", "pyarrow", "sklearn", "pandas", "matplotlib"}
 HEAVY |= {"keras", "tensorflow", "jax", "h5py", "timm", "transformers"}
-HEAVY |= {"onnx", "onnxruntime", "openvino", "nncf"}
+HEAVY |= {"cleanlab", "onnx", "onnxruntime", "openvino", "nncf"}
 
 
 @pytest.mark.parametrize(

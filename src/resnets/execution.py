@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from resnets.audit.quick import quick_check
 from resnets.console import Console
 from resnets.data.cache import ImageCache
 from resnets.data.plan import Plan
@@ -104,6 +105,8 @@ def execute(
     )
     share_out(recipe, len(dataset.splits["train"]), ranks, console)
     caches = decode_splits(folder.path, dataset, preprocess, config.workers, console, ranks)
+    if ranks.leads and not state:
+        quick_check(caches, console, config.data)
     if config.weights and not state and start is None:  # stopped before its first checkpoint
         start = open_model(config.weights, arch=spec.name)
     weights = None if state else start

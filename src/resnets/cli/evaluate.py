@@ -55,6 +55,10 @@ def command(
             help="Fit a temperature, and what `predict --reject` needs, on split val; write DST.",
         ),
     ] = None,
+    map_: Annotated[
+        Path | None,
+        typer.Option("--map", help="Write a map of the photos' features, .html or .png."),
+    ] = None,
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
     device: Device = None,
@@ -64,7 +68,7 @@ def command(
     force: Force = False,
 ) -> None:
     """Measure a model on labelled photos, with a 95 % interval."""
-    for output in (json_path(json), report, out, calibrate):
+    for output in (json_path(json), report, out, calibrate, map_):
         check_output(output, force)
     if out and out.suffix != ".parquet":
         raise UserError(f"{out}: every prediction is written as .parquet")
@@ -72,6 +76,10 @@ def command(
         raise UserError(f"{calibrate}: a model file ends in .safetensors")
     if limit is not None and robustness is None:
         raise UserError(f"--limit {limit}: is for --robustness")
+    if map_:
+        from resnets.explain import atlas
+
+        atlas.check(map_)
     from resnets.evaluate import words
     from resnets.evaluation import evaluate_model
     from resnets.files import printable
@@ -95,8 +103,11 @@ def command(
         robustness=named(robustness) if robustness is not None else (),
         limit=limit,
     )
+    values = result.to_json()
+    if map_:
+        values["map"] = atlas.of_result(model, result, device, workers, map_)
     if json:
-        write_json(result.to_json(), json)
+        write_json(values, json)
     if json != "-":
         print(result.evaluation.summary())
         lines = words.details(result.evaluation)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import psutil
@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from resnets.data.images import DecodeError
 from resnets.data.loader import prefetch
-from resnets.data.preprocess import Preprocess
-from resnets.data.sources import Samples
+from resnets.data.samples import Samples
+
+if TYPE_CHECKING:  # a check of data needs no torch
+    from resnets.data.preprocess import Preprocess
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -138,6 +140,14 @@ class ImageCache:
     def broken(self) -> NDArray[np.int64]:
         """Return the samples of which any process has found that they do not decode."""
         return np.flatnonzero(self._states == BROKEN)
+
+    def rows(self, i: int, step: int) -> NDArray[np.uint8] | None:
+        """Return every `step`-th row of pixels of photo `i`, or None where it is not kept decoded:
+        nothing is decoded for it, and nothing copied."""
+        if self._images is None or self._states[i] != READY:
+            return None
+        rows: NDArray[np.uint8] = self._images[i, ::step]
+        return rows
 
     def fill(self, workers: int, chunk: int = 64) -> Iterator[int]:
         """Decode everything, yielding how many more photos are done; nothing if nothing is kept."""

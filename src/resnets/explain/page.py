@@ -1,0 +1,90 @@
+"""The page of `resnets explain`: every photo with its map, its tests and its nearest photos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from resnets.explain import pictures
+from resnets.explain.explainer import Explainer, Explanation
+from resnets.explain.faithful import ORDERS, Curve
+from resnets.explain.randomised import LIMIT, SEEDS
+from resnets.pages import within, write_page
+
+PICTURE_BYTES = 3_300_000
+"""For all pictures together, before base64 makes them a third larger."""
+WIDTH, HEIGHT = 200, 84
+"""Of a chart, in its own units."""
+
+
+def write_explanations(explained: Sequence[Explanation], explainer: Explainer, out: Path) -> None:
+    """Write the page. Raises UserError if it cannot be written.
+
+    Where the pictures of all photos would make it too large, those of the last ones are left out.
+    """
+    entries = [_entry(one) for one in explained]
+    fits = within((entry["weight"] for entry in entries), PICTURE_BYTES)
+    for entry, room in zip(entries, fits, strict=True):
+        entry["shown"] = room
+    good = [one for one in explained if one.status == "ok"]
+    trials = [one.trial for one in good if one.trial]
+    write_page(
+        out,
+        "resnets.explain",
+        "explain.html.j2",
+        entries=entries,
+        explainer=explainer,
+        model=explainer.predictor.model,
+        good=len(good),
+        tested=len(trials),
+        passed=sum(trial.passes is True for trial in trials),
+        limit=LIMIT,
+        seeds=SEEDS,
+        orders=ORDERS,
+        bar=pictures.jpeg(pictures.colour_bar(256, 8)),
+        chart={"width": WIDTH, "height": HEIGHT},
+    )
+
+
+def _entry(one: Explanation) -> dict[str, Any]:
+    """Return what the template needs of a photo: `one`, its pictures and its charts."""
+    if one.status != "ok":
+        return {"one": one, "weight": b"", "shown": False}
+    photo = pictures.jpeg(pictures.photo(one.pixels))
+    over = pictures.jpeg(pictures.overlay(one.pixels, one.cells))
+    trial = one.trial
+    rivals = {
+        "Random from the classifier down to": trial.cascade if trial else (),
+        "Random in one part alone": trial.alone if trial else (),
+        "Random throughout, other seeds": trial.random[1:] if trial else (),
+    }
+    strips = {
+        title: [(alike, pictures.small_map(alike.cells)) for alike in row]
+        for title, row in rivals.items()
+        if row
+    }
+    maps = [picture for row in strips.values() for _, picture in row]
+    own = pictures.small_map(one.cells)
+    near = [neighbour.thumbnail for neighbour in one.neighbours]
+    return {
+        "one": one,
+        "photo": photo,
+        "over": over,
+        "own": own,
+        "strips": strips,
+        "charts": [(name, _chart(curve), curve) for name, curve in one.curves.items()],
+        "weight": b"".join([photo, over, own, *maps, *near]),
+    }
+
+
+def _chart(curve: Curve) -> dict[str, str]:
+    """Return the points of SVG polylines."""
+    return {"map": _points(curve.values), "random": _points(curve.random)}
+
+
+def _points(values: Sequence[float]) -> str:
+    last = len(values) - 1
+    return " ".join(
+        f"{i * WIDTH / last:.1f},{HEIGHT * (1 - value):.1f}" for i, value in enumerate(values)
+    )

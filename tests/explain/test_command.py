@@ -1,0 +1,128 @@
+"""``resnets explain`` and ``resnets evaluate --map``, from the command line to the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+Make = Callable[..., Path]
+Run = Callable[..., tuple[int, str, str]]
+Browser = Callable[[Path], None]
+
+
+def test_a_page_of_many_photos(
+    make: Make, photos: Path, tmp_path: Path, run: Run, browser: Browser
+) -> None:
+    out, rows = tmp_path / "page.html", tmp_path / "rows.json"
+    odd = tmp_path / "photos" / ("<b>" + "long" * 20 + ".png")
+    (photos / "0.png").rename(odd)
+    command = ("explain", make(), photos, "--out", out, "--json", rows, "--device", "cpu")
+    status, printed, said = run(*command, "--neighbours", "sign-digits", "-k", 3)
+    assert status == 0, said
+    assert "maps     " in said
+    assert " at layer3" in said
+    assert "1 of 4 are not explained" in said
+    assert len(printed.splitlines()) == 4
+    text = out.read_text()
+    assert "<b>long" not in text
+    assert "<script" not in text
+    assert text.count("<article>") == 3
+    assert "Rank correlation with 3 networks" in text
+    assert "Deletion" in text
+    assert "Nearest photos to it" in text
+    assert out.stat().st_size < 5e6
+    values = json.loads(rows.read_text())
+    assert values["layer"] == "layer3"
+    assert [row["status"] == "ok" for row in values["photos"]].count(True) == 3
+    browser(out)
+    status, _, said = run(*command)
+    assert status == 2
+    assert "exists" in said
+
+
+def test_a_picture_of_one_photo(make: Make, photos: Path, tmp_path: Path, run: Run) -> None:
+    out = tmp_path / "one.png"
+    options = ("--out", out, "--test", "quick", "--device", "cpu")
+    status, _, said = run("explain", make(), photos / "60.png", *options)
+    assert status == 0, said
+    with Image.open(out) as picture:
+        assert picture.width > 2 * 224
+        assert picture.height > 224
+    status, _, said = run("explain", make(), photos, "--out", tmp_path / "two.png")
+    assert status == 2
+    assert "there are 4" in said
+
+
+def test_a_folder_has_a_picture_of_each_and_a_page(
+    make: Make, photos: Path, tmp_path: Path, run: Run
+) -> None:
+    out = tmp_path / "out"
+    options = ("--out", out, "--test", "none", "--class", "0", "--device", "cpu")
+    status, printed, said = run("explain", make(), photos, *options, "--json", "-")
+    assert status == 0, said
+    assert sorted(path.name for path in out.iterdir()) == [
+        "1-0.png",
+        "2-60.png",
+        "3-90.png",
+        "explain.html",
+    ]
+    assert {
+        row.get("explained", {}).get("label", "0") for row in json.loads(printed)["photos"]
+    } == {"0"}
+    status, _, said = run("explain", make(), photos, *options)
+    assert status == 2
+    assert "not empty" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--out", "a.txt"), "a page is .html"),
+        (("--method", "magic"), "--method magic: unknown; one of: "),
+        (("--class", "cat"), "no such class"),
+        (("--layer", "stem"), "no such stage"),
+    ],
+)
+def test_bad_options_get_one_line(
+    options: tuple[str, ...], words: str, make: Make, photos: Path, tmp_path: Path, run: Run
+) -> None:
+    out = () if "--out" in options else ("--out", tmp_path / "o.html")
+    status, _, said = run("explain", make(), photos, *out, *options)
+    assert status == 2
+    assert words in said
+    assert not (tmp_path / "o.html").exists()
+
+
+def test_nothing_but_broken_photos(make: Make, photos: Path, tmp_path: Path, run: Run) -> None:
+    out = tmp_path / "o.html"
+    status, printed, _ = run("explain", make(), photos / "broken.png", "--out", out)
+    assert status == 2
+    assert "not an image" in printed
+
+
+def test_a_map_of_a_split(make: Make, tmp_path: Path, run: Run, browser: Browser) -> None:
+    model = make(classes=tuple("0123456789"))
+    page, picture = tmp_path / "map.html", tmp_path / "map.png"
+    status, printed, said = run(
+        "evaluate", model, "sign-digits", "--split", "val", "--map", page, "--json", "-"
+    )
+    assert status == 0, said
+    figures = json.loads(printed)["map"]
+    assert figures["n"] == 209
+    assert 0.5 < figures["trustworthiness"] <= 1
+    assert 0 < figures["neighbours_right"] <= 1
+    text = page.read_text()
+    assert text.count("<use ") == 209
+    assert "Who is near whom" in text
+    browser(page)
+    status, _, said = run("evaluate", model, "sign-digits", "--split", "val", "--map", picture)
+    assert status == 0, said
+    with Image.open(picture) as drawn:
+        assert drawn.width >= 1000
+    status, _, said = run("evaluate", model, "sign-digits", "--map", tmp_path / "map.pdf")
+    assert status == 2
+    assert ".html or .png" in said
