@@ -36,7 +36,7 @@ def command(
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(help="gradcam (if not given), hirescam, xgradcam, integrated or occlusion."),
+        typer.Option(help="hirescam (if not given), gradcam, xgradcam, integrated or occlusion."),
     ] = None,
     label: Annotated[
         str | None, typer.Option("--class", help="The class to explain; else the predicted one.")

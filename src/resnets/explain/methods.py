@@ -127,7 +127,8 @@ METHODS = {
         dear=True,
     ),
 }
-DEFAULT = "gradcam"
+DEFAULT = "hirescam"
+"""At the last stage it is Grad-CAM; before it, it alone marked what deletion and insertion found."""
 
 
 def check_installed() -> None:
