@@ -14,6 +14,7 @@ from PIL import Image
 
 import resnets
 from resnets.data.sources import open_dataset
+from resnets.evaluate.calibration import LEAST
 from resnets.evaluation import evaluate_model
 from resnets.training import loop
 
@@ -70,6 +71,7 @@ def test_all_verbs_agree_to_a_hundred_thousandth(
     cells = [row.split(",") for row in history[1:]]
     ranks = [(float(row[top1]), -float(row[loss])) for row in cells]
     in_training = seen[ranks.index(max(ranks))]  # the pass that chose the best weights
+    assert len(in_training) < LEAST  # too few photos for a temperature, which would come after
 
     validation = open_dataset(folder).splits["val"]
     paths = [validation.path(i) for i in range(len(validation))]

@@ -35,11 +35,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("nn", "keras"),
     ("data", "weights"),
-    ("training", "evaluate"),
+    ("training", "evaluate", "audit"),
     ("tasks", "engines"),
     (
         "predict",
-        "evaluation",
+        *("evaluation", "heldout", "reporting", "scoring", "slicing"),
+        *("novelty", "robustness", "fitting"),
         "quantization",
         "choices",
         "decoding",
@@ -49,6 +50,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rows",
         "display",
         "explain",
+        *("out_of_fold", "fold_features", "fold_runs", "label_check", "label_errors"),
     ),
     ("cli",),
     ("__init__", "__main__"),
@@ -155,7 +157,7 @@ def loaded_by(statement: str) -> set[str]:
 
 HEAVY = {"torch", "torchvision", "numpy", "PIL", "pyarrow", "sklearn", "pandas", "matplotlib"}
 HEAVY |= {"keras", "tensorflow", "jax", "h5py", "timm", "transformers"}
-HEAVY |= {"onnx", "onnxruntime", "openvino", "nncf"}
+HEAVY |= {"cleanlab", "onnx", "onnxruntime", "openvino", "nncf"}
 
 
 @pytest.mark.parametrize(

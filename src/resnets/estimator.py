@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_is_fitted
 from resnets.data.labels import name_labels
 from resnets.data.sources import find_images
 from resnets.errors import UserError
-from resnets.evaluation import open_for
 from resnets.experiment import train
+from resnets.heldout import open_for
 from resnets.predict import Predictor
 from resnets.training.processes import launched
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from resnets.audit.quick import quick_check
 from resnets.console import Console
 from resnets.data.cache import ImageCache
 from resnets.data.plan import Plan
@@ -21,10 +22,15 @@ from resnets.decoding import decode_splits
 from resnets.display import Display
 from resnets.errors import Interrupted, UserError
 from resnets.evaluate import Evaluation
-from resnets.evaluation import headline, record_seen, report_result, score, write_predictions
+from resnets.fitting import fitted
+from resnets.heldout import record_seen
 from resnets.nn import ResNet
 from resnets.nn.surgery import pass_through, whiten_stem, zero_init_residual
+from resnets.novelty import some
 from resnets.predict import Predictor
+from resnets.reporting import report_result, write_predictions
+from resnets.scoring import headline, score
+from resnets.slicing import slice_result
 from resnets.spec import ResNetSpec
 from resnets.tasks.classify import Classify
 from resnets.training import checkpoint
@@ -99,6 +105,8 @@ def execute(
     )
     share_out(recipe, len(dataset.splits["train"]), ranks, console)
     caches = decode_splits(folder.path, dataset, preprocess, config.workers, console, ranks)
+    if ranks.leads and not state:
+        quick_check(caches, console, config.data)
     if config.weights and not state and start is None:  # stopped before its first checkpoint
         start = open_model(config.weights, arch=spec.name)
     weights = None if state else start
@@ -176,7 +184,9 @@ def _affordable(
     what there is to say about it."""
     judged = caches[_judged(caches)]
     validated = len(caches["val"].samples) if "val" in caches else 0
-    epochs, text = epochs_within(budget, began, trial, machine, validated, len(judged.samples))
+    known = len(some(validated, len(np.unique(judged.samples.labels))))
+    last = len(judged.samples) + validated + known  # looked at once, at the end
+    epochs, text = epochs_within(budget, began, trial, machine, validated, last)
     shared = int(trial.ranks.text(str(epochs)))
     return dataclasses.replace(recipe, epochs=shared).reaching_the_rest(), text
 
@@ -357,17 +367,19 @@ def _finish(
     """Judge the best weights on photos that training never used, and write it all down."""
     ranks.wait()  # until they are written
     predictor = Predictor.load(folder.best, machine.device, workers=config.workers)
+    if "val" in caches:
+        predictor = fitted(predictor, caches["val"], "val", console, ranks)
     split = _judged(caches)
     if split == "train":
         console.warn("no photos were held out: the figures are of the training photos themselves")
-    result = score(predictor, caches[split], split, console, ranks)
+    result = score(predictor, caches[split], split, console, ranks, look=True)
     figures = result.evaluation
     if ranks.leads:
         metrics = {**predictor.model.metrics, "split": split, **headline(figures)}
         model_file.save(dataclasses.replace(predictor.model, metrics=metrics), folder.best)
         write_predictions(result, predictor.classes, folder.predictions)
         title = f"{config.spec['name']} on {dataset.name}"
-        report_result(result, predictor, folder.report, title, dataset, history)
+        report_result(slice_result(result), predictor, folder.report, title, dataset, history)
     ranks.wait()
     console.say(f"{split:8} {figures.summary()}")
     console.say(f"model    {folder.best}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -16,14 +16,16 @@ from resnets.data.images import DecodeError
 from resnets.data.loader import prefetch
 from resnets.engines import Ready, check, device_for, open_engine
 from resnets.errors import UserError
+from resnets.novelty import Gate
 from resnets.tasks.classify import Classify
-from resnets.training.inference import BATCH, probabilities
+from resnets.training.inference import BATCH, Answers, Engine, probabilities
 from resnets.training.machine import Machine, default_workers
 from resnets.weights import model_file
 from resnets.weights.model_file import Model
 
 T = TypeVar("T")
 Say = Callable[[str], None]
+UNKNOWN = "unknown"
 Source = str | Path | bytes | Image.Image | NDArray[Any]
 
 
@@ -33,6 +35,9 @@ class Prediction:
 
     `status` is ``ok`` or the reason why the input does not decode; then `label` and `probability`
     are None and `top` is empty. `top` holds the most probable classes, best first.
+
+    With ``reject`` the `label` is ``unknown`` where the photo is further from the known ones than
+    asked for, and `novelty` says how far; `probability` and `top` stay the network's.
     """
 
     path: str
@@ -40,6 +45,7 @@ class Prediction:
     probability: float | None
     status: str
     top: tuple[tuple[str, float], ...]
+    novelty: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,22 +106,31 @@ class Predictor:
         machine = Machine.detect(device_for(name, device))
         ready = open_engine(model, machine, name, precision, photos, say)
         workers = default_workers() if workers is None else workers
-        return cls(model, ready, machine, Classify(model.classes), workers)
+        task = Classify(model.classes, temperature=model.temperature)
+        return cls(model, ready, machine, task, workers)
+
+    def calibrated(self, model: Model) -> Self:
+        """Return the same with the temperature of `model`, which is else the same."""
+        task = replace(self.task, temperature=model.temperature)
+        return replace(self, model=model, task=task)
 
     @property
     def classes(self) -> tuple[str, ...]:
         return self.model.classes
 
-    def predict(self, images: Source | Sequence[Source], top: int = 5) -> list[Prediction]:
+    def predict(
+        self, images: Source | Sequence[Source], top: int = 5, reject: float | bool = False
+    ) -> list[Prediction]:
         """Predict files, encoded bytes, Pillow's pictures or arrays, each with a row and a status.
 
-        One array ``H W`` or ``H W C`` is one image, an array ``N H W C`` is many.
+        One array ``H W`` or ``H W C`` is one image, an array ``N H W C`` is many. With `reject`,
+        see `stream`.
         """
         one = isinstance(images, str | Path | bytes | Image.Image)
         one = one or (isinstance(images, np.ndarray) and images.ndim < 4)
         many: list[Source] = [images] if one else list(images)  # type: ignore[list-item, arg-type]
         named = ((str(s) if isinstance(s, str | Path) else f"#{i}", s) for i, s in enumerate(many))
-        return list(self.stream(named, top))
+        return list(self.stream(named, top, reject))
 
     def probabilities(self, images: Sequence[Source]) -> NDArray[np.float32]:
         """Return ``N classes``. Raises UserError for an image that does not decode."""
@@ -128,20 +143,49 @@ class Predictor:
             rows.append(values)
         return np.array(rows, np.float32).reshape(-1, len(self.classes))
 
-    def stream(self, inputs: Iterable[tuple[str, Source]], top: int = 5) -> Iterator[Prediction]:
-        """Yield a prediction for every (name, image), in order, holding only a few batches."""
-        for (name, reason), values in self._rows(inputs):
+    def stream(
+        self,
+        inputs: Iterable[tuple[str, Source]],
+        top: int = 5,
+        reject: float | bool = False,
+    ) -> Iterator[Prediction]:
+        """Yield a prediction for every (name, image), in order, holding only a few batches.
+
+        With `reject`, photos that are unlike the known ones are labelled ``unknown``, so that this
+        share of known photos keeps its label; True is for 0.95.
+
+        Raises:
+          UserError: the model does not know its photos, or it does not run on PyTorch.
+        """
+        gate = None if reject is False else self.gate(reject)
+        classes = len(self.classes)
+        for (name, reason), values in self._rows(inputs, gate):
             if values is None:
                 yield Prediction(name, None, None, reason, ())
                 continue
-            ranked = np.argsort(-values, kind="stable")[:top]
+            ranked = np.argsort(-values[:classes], kind="stable")[:top]
             best = tuple((self.classes[i], float(values[i])) for i in ranked)
-            yield Prediction(name, *best[0], "ok", best)
+            label, probability = best[0]
+            novelty = float(values[classes]) if gate else None
+            if gate and gate.rejects(values[classes]):
+                label = UNKNOWN
+            yield Prediction(name, label, probability, "ok", best, novelty)
+
+    def gate(self, keep: float | bool = True) -> Gate:
+        """Return what rejects photos, keeping this share of known ones; True is for 0.95.
+
+        Raises:
+          UserError: the model does not know its photos, or it does not run on PyTorch.
+        """
+        return Gate.of(self.model, self.ready, keep)
 
     def _rows(
-        self, inputs: Iterable[tuple[str, Source]]
+        self, inputs: Iterable[tuple[str, Source]], gate: Gate | None = None
     ) -> Iterator[tuple[tuple[str, str], NDArray[np.float32] | None]]:
-        """Yield ((name, reason), probabilities or None) for every input, in order."""
+        """Yield ((name, reason), numbers or None) for every input, in order: the probabilities,
+        and of a gate the novelty after them."""
+        engine: Engine = gate.engine if gate else self.ready.engine
+        answer: Answers = gate or self.task
         prepare = self.model.preprocess.prepare
         side, channels = self.model.preprocess.resize, self.model.preprocess.channels
 
@@ -156,9 +200,7 @@ class Predictor:
             return tags, np.array(photos, np.uint8).reshape(-1, side, side, channels)
 
         batches = prefetch(decode, _batched(inputs, BATCH), self.workers)
-        for tags, values in probabilities(
-            self.ready.engine, self.task, self.model.preprocess, batches
-        ):
+        for tags, values in probabilities(engine, answer, self.model.preprocess, batches):
             remaining = iter(values)
             for tag in tags:
                 yield tag, None if tag[1] else next(remaining)

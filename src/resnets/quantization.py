@@ -19,9 +19,10 @@ from resnets.data.samples import Samples
 from resnets.data.sources import Dataset
 from resnets.engines.int8 import NEEDS, PURPOSE, quantize
 from resnets.errors import UserError
-from resnets.evaluation import SplitResult, headline, open_for, score
 from resnets.extras import require
+from resnets.heldout import open_for
 from resnets.predict import Predictor
+from resnets.scoring import SplitResult, headline, score
 from resnets.version import VERSION
 from resnets.weights.model_file import Model
 
@@ -63,7 +64,7 @@ def quantize_model(
     photos = _photos(before, calibration)
     console.say(f"int8     calibrated on {len(photos):,} photos {source}")
     tensors, record = quantize(model, photos)
-    small = dataclasses.replace(model, weights=tensors, quantization=record)
+    small = dataclasses.replace(model, weights=tensors, quantization=record, unknown=None)
     after = Predictor.of(small, "cpu", workers=workers)
     size = len(judged) * model.preprocess.resize**2 * model.preprocess.channels
     cache = ImageCache(judged, model.preprocess, choose_storage(size, Path(tempfile.gettempdir())))

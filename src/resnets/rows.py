@@ -24,11 +24,12 @@ SCREEN = Path("-")
 
 
 @contextmanager
-def open_rows(path: Path | None, top: int) -> Iterator[Write]:
+def open_rows(path: Path | None, top: int, novelty: bool = False) -> Iterator[Write]:
     """Yield a function that writes one prediction; without a path, lines for people to read, and
     with ``-`` for a path JSON lines, on standard output.
 
-    The file appears when all is written, and holds what its extension says.
+    The file appears when all is written, and holds what its extension says; with `novelty` that,
+    too, after the status.
 
     Raises:
       UserError: an extension that is none of .parquet, .csv and .jsonl, or a file that cannot be
@@ -38,12 +39,12 @@ def open_rows(path: Path | None, top: int) -> Iterator[Write]:
         yield lambda row: _print(_printable(row))
         return
     if path == SCREEN:
-        yield lambda row: _show(json.dumps(_values(_printable(row)), ensure_ascii=False))
+        yield lambda row: _show(json.dumps(_values(_printable(row), novelty), ensure_ascii=False))
         return
     if path.suffix not in FORMATS:
         kinds = ", ".join(FORMATS)
         raise UserError(f"{path}: rows are written as {kinds}{did_you_mean(path.suffix, FORMATS)}")
-    with atomic(path) as temporary, FORMATS[path.suffix](temporary, top) as write:
+    with atomic(path) as temporary, FORMATS[path.suffix](temporary, top, novelty) as write:
         yield lambda row: write(_printable(row))
 
 
@@ -59,6 +60,8 @@ def _printable(row: Prediction) -> Prediction:
 
 def _print(row: Prediction) -> None:
     ranked = [f"{label}\t{probability:.4f}" for label, probability in row.top]
+    if row.novelty is not None:
+        ranked = [f"{row.label}\t{row.novelty:.4f}", *ranked]
     _show("\t".join([row.path, *(ranked or ["-", row.status])]))
 
 
@@ -69,33 +72,35 @@ def _show(line: str) -> None:
 
 
 @contextmanager
-def _csv(path: Path, top: int) -> Iterator[Write]:
+def _csv(path: Path, top: int, novelty: bool) -> Iterator[Write]:
     ranks = range(1, top + 1)
     header = [f"{name}_{i}" for i in ranks for name in ("label", "probability")]
     with _text(path, newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["path", "label", "probability", "status", *header])
+        first = ["path", "label", "probability", "status", *(["novelty"] if novelty else [])]
+        writer.writerow([*first, *header])
 
         def write(row: Prediction) -> None:
             ranked = [value for pair in row.top for value in pair]
             empty = [None] * (len(header) - len(ranked))
-            writer.writerow([row.path, row.label, row.probability, row.status, *ranked, *empty])
+            values = _values(row, novelty)
+            writer.writerow([*(values[name] for name in first), *ranked, *empty])
 
         yield write
 
 
 @contextmanager
-def _jsonl(path: Path, top: int) -> Iterator[Write]:
+def _jsonl(path: Path, top: int, novelty: bool) -> Iterator[Write]:
     with _text(path) as file:
 
         def write(row: Prediction) -> None:
-            file.write(json.dumps(_values(row), ensure_ascii=False) + "\n")
+            file.write(json.dumps(_values(row, novelty), ensure_ascii=False) + "\n")
 
         yield write
 
 
 @contextmanager
-def _parquet(path: Path, top: int) -> Iterator[Write]:
+def _parquet(path: Path, top: int, novelty: bool) -> Iterator[Write]:
     ranked = pa.list_(pa.struct({"label": pa.string(), "probability": pa.float32()}))
     schema = pa.schema(
         {
@@ -103,6 +108,7 @@ def _parquet(path: Path, top: int) -> Iterator[Write]:
             "label": pa.string(),
             "probability": pa.float32(),
             "status": pa.string(),
+            **({"novelty": pa.float32()} if novelty else {}),
             "top": ranked,
         }
     )
@@ -114,7 +120,7 @@ def _parquet(path: Path, top: int) -> Iterator[Write]:
             waiting.clear()
 
         def write(row: Prediction) -> None:
-            waiting.append(_values(row))
+            waiting.append(_values(row, novelty))
             if len(waiting) >= ROW_GROUP:
                 flush()
 
@@ -126,17 +132,18 @@ def _text(path: Path, newline: str | None = None) -> TextIO:
     return path.open("w", encoding="utf-8", newline=newline)
 
 
-def _values(row: Prediction) -> dict[str, object]:
+def _values(row: Prediction, novelty: bool) -> dict[str, object]:
     return {
         "path": row.path,
         "label": row.label,
         "probability": row.probability,
         "status": row.status,
+        **({"novelty": row.novelty} if novelty else {}),
         "top": [{"label": label, "probability": value} for label, value in row.top],
     }
 
 
-FORMATS: dict[str, Callable[[Path, int], AbstractContextManager[Write]]] = {
+FORMATS: dict[str, Callable[[Path, int, bool], AbstractContextManager[Write]]] = {
     ".parquet": _parquet,
     ".csv": _csv,
     ".jsonl": _jsonl,

@@ -169,6 +169,7 @@ def test_names_of_classes_from_a_file(run: Run, checkpoint: Path, tmp_path: Path
         ("m.safetensors", ["--arch", "resnet18"], "are a resnet20's, and do not fit resnet18"),
         ("m.safetensors", ["--preprocess", "tim"], "did you mean timm"),
         ("m.safetensors", ["--classes", "gone.txt"], "gone.txt"),
+        ("m.safetensors", ["--classes", "."], "--classes .: Is a directory; a text file is needed"),
         ("m.safetensors", ["--to", "tensorflow"], "--to tensorflow: unknown"),
     ],
 )

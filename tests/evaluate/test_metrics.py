@@ -125,8 +125,8 @@ def test_json_has_the_promised_names_and_survives_a_round_trip() -> None:
     result = evaluate(PROBABILITIES, LABELS, CLASSES)
     plain = result.to_json()
     assert set(plain) == {
-        "n", "top1", "top1_low", "top1_high", "top5", "balanced_accuracy", "loss", "per_class",
-        "confusion", "classes",
+        "n", "top1", "top1_low", "top1_high", "top5", "balanced_accuracy", "balanced_low",
+        "balanced_high", "loss", "per_class", "confusion", "classes",
     }  # fmt: skip
     back = json.loads(json.dumps(plain, allow_nan=False))
     assert back == plain

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -19,10 +19,16 @@ from resnets.evaluate import (
     ReportPhoto,
     confusion,
     curves,
+    diagrams,
     evaluate,
     words,
     write_report,
 )
+from resnets.evaluate.calibration import at_temperature, calibration
+from resnets.evaluate.comparison import Compared, compare
+from resnets.evaluate.coverage import coverage
+from resnets.evaluate.report import SHOWN_PAIRS, Examples, Trust
+from resnets.evaluate.slices import slices
 
 VOID = {"meta", "link", "img", "br", "wbr", "hr", "input"}
 SVG_EMPTY = {"circle", "line", "path"}
@@ -81,7 +87,7 @@ class Page(HTMLParser):
 def measured(n: int = 412, k: int = 10, wrong: int = 9, names: Sequence[str] = ()) -> Evaluation:
     labels = np.arange(n) % k
     said = np.where(np.arange(n) < wrong, (labels + 1) % k, labels)
-    sharp = np.full((n, k), 0.1 / k)
+    sharp = np.full((n, k), 0.1 / k, np.float32)
     sharp[np.arange(n), said] += 0.9
     return evaluate(sharp, labels, names or [f"class {i}" for i in range(k)])
 
@@ -136,6 +142,85 @@ def test_full_report(tmp_path: Path) -> None:
         "How it was trained", "What was trained on what", "Notes The",
     )]  # fmt: skip
     assert order == sorted(order)
+
+
+def rich(evaluation: Evaluation, n: int, k: int, pictures: bytes) -> dict[str, Any]:
+    """Return all that a report can show of `n` synthetic answers over `k` classes."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(n) % k
+    said = np.where(generator.random(n) < 0.8, labels, generator.integers(0, k, n))
+    other = np.where(generator.random(n) < 0.8, labels, generator.integers(0, k, n))
+    sure = np.where(said == labels, generator.beta(8, 1, n), generator.beta(3, 2, n))
+    few = min(k, 20)  # columns, as nothing that is shown of them grows with their number
+    rows = np.repeat((1 - sure[:, None]) / few, few, axis=1).astype(np.float32)
+    rows[np.arange(n), said % few] += sure
+    found = calibration(rows, labels % few)
+    differing = [
+        {"path": f"{i}/" * 9, "truth": evaluation.classes[labels[i]], "label": "a", "other": "b"}
+        for i in np.flatnonzero(said != other).tolist()
+    ]
+    pairs = confusion.most_confused(evaluation.confusion, SHOWN_PAIRS)
+    sites = [f"site {i % 30}" for i in range(n)]
+    return {
+        "trust": Trust(found, calibration(at_temperature(rows, 2.0), labels % few), 0.5,
+                       coverage(rows.max(1), said == labels)),
+        "slices": slices((said == labels) & (labels % 3 > 0), {
+            "site": sites, "brightness": generator.random(n), "row": labels % 3 + 0.5,
+        }),
+        "compared": Compared("runs/other/best.safetensors",
+                             compare(said, other, labels, evaluation.classes), tuple(differing)),
+        "examples": {(p.truth, p.prediction): Examples((pictures,) * 2, (pictures,) * 2)
+                     for p in pairs},
+    }  # fmt: skip
+
+
+def test_a_rich_report_in_a_browser(tmp_path: Path, browser: Callable[[Path], None]) -> None:
+    evaluation = measured(n=600, wrong=120, names=[f"class of a long name {i}" for i in range(10)])
+    more = rich(evaluation, 600, 10, picture("JPEG", 64))
+    page = report(
+        tmp_path, evaluation, history=HISTORY, facts=FACTS, mistakes=[mistake()] * 3, **more
+    )
+    assert_self_contained(page)
+    text = page.text()
+    for expected in (
+        "Can its confidence be believed?", "without its temperature of 0.5", "What declining buys",
+        "Where it is better and worse", "Holm", "worse", "McNemar", "only the other", "the real",
+        "photos to which they answer differently", "Calibration error", "10 other values",
+    ):  # fmt: skip
+        assert expected in text
+    assert len(page.all("img")) == 3 + 4 * SHOWN_PAIRS
+    assert all(image["alt"] for image in page.all("img"))
+    assert len(page.all("caption")) == len(page.all("table"))
+    browser(tmp_path / "report.html")
+
+
+def test_a_thousand_classes_and_50000_photos(
+    tmp_path: Path, browser: Callable[[Path], None]
+) -> None:
+    names = [f"n{i:08d}, a class with a rather long name" for i in range(1000)]
+    evaluation = measured(n=50_000, k=1000, wrong=30_000, names=names)
+    thumbnail = picture("JPEG", 112)
+    photos = [ReportPhoto("x" * 200, names[i], names[i + 1], 0.9, thumbnail) for i in range(24)]
+    more = rich(evaluation, 50_000, 1000, thumbnail)
+    page = report(tmp_path, evaluation, mistakes=photos, history=HISTORY, facts=FACTS, **more)
+    assert (tmp_path / "report.html").stat().st_size < 5_000_000
+    assert_self_contained(page)
+    assert len(page.all("tr")) < 1000 + 10 + 400  # a row a class, and no list of 50,000
+    browser(tmp_path / "report.html")
+
+
+def test_a_reliability_diagram_stays_inside_its_frame() -> None:
+    for rows in (np.eye(3), np.full((3, 3), 1 / 3), np.array([[1.0, 0, 0]] * 3)):
+        found = calibration(rows, np.arange(3))
+        drawn = diagrams.reliability(found, found)
+        assert sum(part.n for part in found.bins) == 3
+        for bar in drawn.bars:
+            assert curves.LEFT <= bar.x <= bar.at <= bar.x + bar.width + 0.2
+            assert curves.TOP <= bar.high <= bar.y <= bar.low <= curves.HEIGHT - curves.BOTTOM
+        lines = diagrams.tradeoff(coverage(rows.max(1), rows.argmax(1) == np.arange(3)))
+        points = [tuple(map(float, p.split())) for p in lines.path[1:].split("L")]
+        assert all(curves.LEFT <= x <= curves.WIDTH - curves.RIGHT for x, _ in points)
+        assert all(curves.TOP <= y <= curves.HEIGHT - curves.BOTTOM for _, y in points)
 
 
 def test_can_be_read_by_everyone(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from resnets.cli import convert, describe, evaluate, explain, models, predict, resume, train
+from resnets.cli import check, convert, describe, evaluate, explain, models, predict, resume, train
 from resnets.errors import Interrupted, UserError
 from resnets.training.processes import launched, rank
 from resnets.version import VERSION
@@ -24,7 +24,8 @@ app = typer.Typer(
 USAGE: Any = typer.BadParameter.__base__
 """What a mistyped command raises: click's UsageError, which typer has under names of its own."""
 
-for verb in (train, resume, evaluate, predict, explain, convert, models, describe):
+VERBS = (check, train, resume, evaluate, explain, predict, convert, models, describe)
+for verb in VERBS:
     app.command(verb.__name__.rpartition(".")[2])(verb.command)
 
 

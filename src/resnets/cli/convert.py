@@ -133,5 +133,6 @@ def _lines(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--classes {path}: {error}") from None
+        why = error.strerror if isinstance(error, OSError) else "not in UTF-8"
+        raise UserError(f"--classes {path}: {why}; a text file is needed, a class a line") from None
     return [line.strip() for line in text.splitlines() if line.strip()]

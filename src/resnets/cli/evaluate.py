@@ -32,6 +32,29 @@ def command(
     json: Json = None,
     report: Annotated[Path | None, typer.Option(help="Write a report, one HTML file.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write every prediction, as Parquet.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Another model file, to compare with on the same photos.")
+    ] = None,
+    slices: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slice", help="Judge parts of the photos: a column of the table, or folder:1; repeat."
+        ),
+    ] = None,
+    robustness: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Also on corrupted photos: all, noise, blur, jpeg …"),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Photos to corrupt, a sample; all if not given.")
+    ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DST",
+            help="Fit a temperature, and what `predict --reject` needs, on split val; write DST.",
+        ),
+    ] = None,
     map_: Annotated[
         Path | None,
         typer.Option("--map", help="Write a map of the photos' features, .html or .png."),
@@ -45,17 +68,22 @@ def command(
     force: Force = False,
 ) -> None:
     """Measure a model on labelled photos, with a 95 % interval."""
-    for output in (json_path(json), report, out, map_):
+    for output in (json_path(json), report, out, calibrate, map_):
         check_output(output, force)
     if out and out.suffix != ".parquet":
         raise UserError(f"{out}: every prediction is written as .parquet")
+    if calibrate and calibrate.suffix != ".safetensors":
+        raise UserError(f"{calibrate}: a model file ends in .safetensors")
+    if limit is not None and robustness is None:
+        raise UserError(f"--limit {limit}: is for --robustness")
     if map_:
         from resnets.explain import atlas
 
         atlas.check(map_)
-    from resnets.evaluate.words import details
+    from resnets.evaluate import words
     from resnets.evaluation import evaluate_model
     from resnets.files import printable
+    from resnets.robustness import named
 
     columns = {"path_column": path_column, "label_column": label_column}
     result = evaluate_model(
@@ -67,8 +95,13 @@ def command(
         workers=workers,
         engine=engine,
         precision=precision,
+        slices=slices or ([] if json else None),
+        against=against,
+        calibrate=calibrate,
         report=report,
         out=out,
+        robustness=named(robustness) if robustness is not None else (),
+        limit=limit,
     )
     values = result.to_json()
     if map_:
@@ -77,5 +110,11 @@ def command(
         write_json(values, json)
     if json != "-":
         print(result.evaluation.summary())
-        for line in details(result.evaluation):
+        lines = words.details(result.evaluation)
+        lines += words.trust(result.calibration, result.uncalibrated, result.coverage)
+        lines += words.slices(result.slices)
+        lines += [f"beside   {words.comparison(result.compared)}"] if result.compared else []
+        for line in lines:
             print(printable(line))
+        for line in result.robustness.lines() if result.robustness else ():
+            print(line)

@@ -25,6 +25,13 @@ def command(
         int | None,
         typer.Option(min=1, help="Classes to list for each photo; 5, or 1 without --out."),
     ] = None,
+    reject: Annotated[
+        bool, typer.Option("--reject", help="Label photos unlike those that it knows `unknown`.")
+    ] = False,
+    keep: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Of known photos that --reject leaves alone; 0.95."),
+    ] = None,
     device: Device = None,
     workers: Workers = None,
     engine: Engine = "auto",
@@ -36,14 +43,17 @@ def command(
     from resnets.console import Console
     from resnets.data.sources import find_images
     from resnets.engines.choose import ENOUGH
-    from resnets.predict import Predictor
+    from resnets.predict import UNKNOWN, Predictor
     from resnets.rows import open_rows
 
     console = Console()
+    if keep is not None and not reject:
+        raise UserError(f"--keep {keep:g}: is for --reject")
+    share = keep if keep is not None else reject
     top = top or (1 if out is None else 5)
-    total = failed = 0
+    total = failed = rejected = 0
     ignored: Counter[str] = Counter()
-    with open_rows(out, top) as write:
+    with open_rows(out, top, reject) as write:
         found = find_images(paths, ignored)
         first = list(islice(found, ENOUGH))
         predictor = Predictor.load(
@@ -52,20 +62,25 @@ def command(
             workers=workers,
             engine=engine,
             precision=precision,
-            photos=len(first),
+            photos=0 if reject else len(first),  # of none: PyTorch, which gives features
             say=console.say,
         )
+        if reject:
+            console.say(f"reject   {predictor.gate(share).summary()}")
         inputs = ((path, path) for path in chain(first, found))
         began = monotonic()
         with console.track("Predicting", None) as advance:
-            for row in predictor.stream(inputs, top):
+            for row in predictor.stream(inputs, top, share):
                 write(row)
                 advance(1)
                 total += 1
                 failed += row.status != "ok"
+                rejected += row.label == UNKNOWN
         if total >= ENOUGH:
             rate, ready = total / (monotonic() - began), predictor.ready
             console.say(f"speed    {rate:,.3g} images/s ({ready.name}, {ready.precision})")
+        if reject:
+            console.say(f"unknown  {rejected:,} of {total - failed:,}")
         for what, count in ignored.items():
             console.say(f"ignored: {what} ({count:,})")
         if not total:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import psutil
@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from resnets.data.images import DecodeError
 from resnets.data.loader import prefetch
-from resnets.data.preprocess import Preprocess
-from resnets.data.sources import Samples
+from resnets.data.samples import Samples
+
+if TYPE_CHECKING:  # a check of data needs no torch
+    from resnets.data.preprocess import Preprocess
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -99,7 +101,8 @@ class ImageCache:
     """Prepared photos ``resize resize C`` (uint8) of a split, decoded when first asked for.
 
     Safe to read from several threads. `failed` maps samples to the reason why they do not decode,
-    where this process has met them; it is told of each by `notice`.
+    where this process has met them; it is told of each by `notice`. `sizes` are the width and
+    height of the photos themselves, ``N 2``: 0 where this process has not decoded one.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class ImageCache:
         self.samples = samples
         self.preprocess = preprocess
         self.failed: dict[int, str] = {}
+        self.sizes = np.zeros((len(samples), 2), np.int32)
         self._notice = notice
         self._lock = threading.Lock()
         self._shape = (preprocess.resize, preprocess.resize, preprocess.channels)
@@ -137,6 +141,14 @@ class ImageCache:
         """Return the samples of which any process has found that they do not decode."""
         return np.flatnonzero(self._states == BROKEN)
 
+    def rows(self, i: int, step: int) -> NDArray[np.uint8] | None:
+        """Return every `step`-th row of pixels of photo `i`, or None where it is not kept decoded:
+        nothing is decoded for it, and nothing copied."""
+        if self._images is None or self._states[i] != READY:
+            return None
+        rows: NDArray[np.uint8] = self._images[i, ::step]
+        return rows
+
     def fill(self, workers: int, chunk: int = 64) -> Iterator[int]:
         """Decode everything, yielding how many more photos are done; nothing if nothing is kept."""
         if self._images is None:
@@ -154,7 +166,8 @@ class ImageCache:
         if self._states[i] == BROKEN:
             return None
         try:
-            return self.preprocess.prepare(self.samples.read(i))
+            photo, self.sizes[i] = self.preprocess.prepare_sized(self.samples.read(i))
+            return photo
         except DecodeError as error:
             with self._lock:
                 if i not in self.failed:

@@ -42,7 +42,7 @@ def why_unreadable(error: OSError | ValueError) -> str:
 
 def why_unidentified(content: bytes, formats: tuple[str, ...]) -> str:
     """Say why no decoder takes `content`."""
-    kind = _kind(content)
+    kind = kind_of(content)
     if kind is None:
         return f"not an image (starts with {content[:8]!r})"
     return f"broken {kind} header" if kind in formats else f"{kind} is not supported"
@@ -50,7 +50,7 @@ def why_unidentified(content: bytes, formats: tuple[str, ...]) -> str:
 
 def why_broken(content: bytes, error: Exception) -> str:
     """Say what was wrong with `content` when its decoder failed."""
-    kind = _kind(content) or "image"
+    kind = kind_of(content) or "image"
     message = one_line(error)
     if isinstance(error, EOFError) or _CUT_SHORT.search(message):
         return f"truncated {kind}"
@@ -63,5 +63,6 @@ def one_line(error: Exception) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-def _kind(content: bytes) -> str | None:
+def kind_of(content: bytes) -> str | None:
+    """Return the format that the first bytes of a file tell, decodable or not; None for others."""
     return next((n for n, sign in _SIGNATURES.items() if re.match(sign, content, re.DOTALL)), None)

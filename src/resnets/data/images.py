@@ -54,6 +54,7 @@ __all__ = [
     "check_file",
     "decode",
     "decode_reduced",
+    "read_file",
 ]
 
 MAX_BYTES: Final = 256 * 2**20
@@ -127,7 +128,7 @@ def decode_reduced(
     if isinstance(source, np.ndarray):
         image, part = _flatten(_from_array(source), channels, background), None
     else:
-        content = _read(source) if isinstance(source, Path) else source
+        content = read_file(source) if isinstance(source, Path) else source
         image, part = _from_file(content, channels, background, least)
     pixels = np.array(image)
     return pixels.reshape(*pixels.shape[:2], channels), part or Part(*image.size)
@@ -152,7 +153,8 @@ def check_file(path: Path) -> None:
     _check_bytes(info.st_size)
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a file. Raises DecodeError with the reason why it cannot be read."""
     check_file(path)
     try:
         return path.read_bytes()

@@ -113,9 +113,14 @@ class Preprocess:
 
     def prepare(self, source: Source) -> NDArray[np.uint8]:
         """Decode one photo to ``resize resize C`` (uint8). Raises DecodeError with the reason."""
+        return self.prepare_sized(source)[0]
+
+    def prepare_sized(self, source: Source) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+        """Return the same, and the width and height of the photo itself, as people see it."""
         least = DECODES[self.decode] * self.resize
         image, part = decode_reduced(source, self.channels, self.background, least)
-        return resize_crop(image, self.resize, self.interpolation, self.fit, self.size, part)
+        square = resize_crop(image, self.resize, self.interpolation, self.fit, self.size, part)
+        return square, (part.width, part.height)
 
     def center(self, images: Tensor, size: int | None = None) -> Tensor:
         """Cut the centred ``N size size C``; photos of that size already pass unchanged."""

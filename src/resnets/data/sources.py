@@ -46,6 +46,7 @@ __all__ = [
     "Samples",
     "find_images",
     "open_dataset",
+    "read_listing",
 ]
 
 BUILTIN: Final[dict[str, str]] = {"sign-digits": "sign-digits/sign-digits.parquet"}
@@ -79,7 +80,7 @@ def open_dataset(
         UserError: for whatever cannot be opened, read, or learnt from.
     """
     fractions = Fractions(seed, val_fraction, test_fraction)
-    listing, name, root = _read(data, path_column, label_column)
+    listing, name, root = read_listing(data, path_column, label_column)
     classes, labels = index_labels(listing.class_names)
     samples = Samples(listing.ids, labels, listing.reader)
     kind, given = listing.kind, None
@@ -113,10 +114,14 @@ def _split_table(source: str | Path | Mapping[str, str]) -> Mapping[str, str]:
     return source if isinstance(source, Mapping) else read_split_table(Path(source))
 
 
-def _read(
+def read_listing(
     data: str | Path | tuple[Any, Any], path_column: str | None, label_column: str | None
 ) -> tuple[Listing, str, str]:
-    """Return the listing, the name of the data, and the root to show."""
+    """Return what is listed before any split, the name of the data, and the root to show.
+
+    Raises:
+        UserError: for whatever cannot be opened or read.
+    """
     if isinstance(data, (tuple, list)):
         if len(data) != 2:
             raise UserError(f"data has {len(data)} parts: a pair is needed, images and labels")

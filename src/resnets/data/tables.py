@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,13 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resnets.data.columns import Columns, choose_columns, choose_split_columns, read_columns
+from resnets.data.columns import (
+    Columns,
+    choose_columns,
+    choose_split_columns,
+    read_columns,
+    read_schema,
+)
 from resnets.data.folders import SPLIT_NAMES
 from resnets.data.labels import class_name, missing_label, name_labels
 from resnets.data.parquet import BytesReader
 from resnets.data.paths import list_paths
 from resnets.data.samples import Listing, SubsetReader
-from resnets.errors import UserError
+from resnets.errors import UserError, did_you_mean
 from resnets.files import printable
 
 
@@ -81,6 +88,37 @@ def read_split_table(file: Path) -> dict[str, str]:
     names = choose_split_columns(file)
     ids, splits = read_columns(file, names).select(names).columns
     return dict(zip(ids.to_pylist(), _split_names(splits, file), strict=True))
+
+
+def read_values(
+    file: Path,
+    column: str,
+    ids: Sequence[str],
+    path_column: str | None = None,
+    label_column: str | None = None,
+) -> list[str]:
+    """Read a further column of a table, as text, for the samples `ids` that `read_tables` made of
+    it; empty where there is no value. Of an image that has several rows the first one counts.
+
+    Raises:
+        UserError: for an unreadable table, or one without that column.
+    """
+    names = read_schema(file).names
+    if column not in names:
+        near = did_you_mean(column, names)
+        raise UserError(f"{file} has no column {column!r} (columns: {', '.join(names)}){near}")
+    chosen = choose_columns(file, path_column, label_column)
+    source = f"{chosen.image}.path" if chosen.in_bytes else chosen.image
+    table = read_columns(file, list(dict.fromkeys([column] + [source] * chosen.has_paths)))
+    values = ["" if value is None else str(value) for value in table.column(column).to_pylist()]
+    paths = _paths(table, chosen, file) if chosen.has_paths else []
+    found = {f"row {i}": value for i, value in enumerate(values)}
+    by_path: dict[str, str] = {}
+    for path, value in zip(paths, values, strict=False):
+        name = path if chosen.in_bytes else path and posixpath.normpath(path)
+        by_path.setdefault(printable(name or ""), value)
+    found |= by_path
+    return [found[name] for name in ids]
 
 
 def _append(rows: _Rows, file: Path, split: str, columns: Columns, alone: bool) -> None:

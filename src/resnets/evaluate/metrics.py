@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resnets.evaluate.intervals import wilson
+from resnets.evaluate.intervals import balanced, wilson
 from resnets.pages import percent
 
 TOP_K = 5
@@ -55,6 +55,7 @@ class Evaluation:
         top1_low, top1_high: its 95 % Wilson interval.
         top5: share whose truth is among the five most probable; None with five classes or fewer.
         balanced_accuracy: mean recall over the classes that have photos.
+        balanced_low, balanced_high: its 95 % interval (`intervals.balanced`).
         loss: mean negative log-likelihood, natural logarithm.
         per_class: one row a class, in the order of ``classes``.
         confusion: ``K K`` counts, rows are the truth, columns the prediction.
@@ -67,6 +68,8 @@ class Evaluation:
     top1_high: float
     top5: float | None
     balanced_accuracy: float
+    balanced_low: float
+    balanced_high: float
     loss: float
     per_class: tuple[ClassMetrics, ...]
     confusion: list[list[int]]
@@ -116,6 +119,7 @@ def evaluate(
     )
     right = int((rank == 0).sum())
     low, high = wilson(right, n)
+    shares = balanced(confusion.diagonal().tolist(), confusion.sum(axis=1).tolist())
     of_truth = probabilities[np.arange(n), labels].astype(np.float64)
     return Evaluation(
         n=n,
@@ -124,6 +128,8 @@ def evaluate(
         top1_high=high,
         top5=int((rank < TOP_K).sum()) / n if k > TOP_K else None,
         balanced_accuracy=float(np.mean([row.recall for row in per_class if row.n])),
+        balanced_low=shares[0],
+        balanced_high=shares[1],
         loss=float(-np.log(np.maximum(of_truth, PROBABILITY_FLOOR)).mean()),
         per_class=per_class,
         confusion=confusion.tolist(),

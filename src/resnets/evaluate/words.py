@@ -6,9 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from resnets.evaluate.calibration import Calibration
+from resnets.evaluate.comparison import Compared
 from resnets.evaluate.confusion import most_confused
+from resnets.evaluate.coverage import Coverage
 from resnets.evaluate.curves import column
 from resnets.evaluate.metrics import Evaluation, badness
+from resnets.evaluate.slices import Slice
 from resnets.pages import percent
 
 NAMED = 3
@@ -54,6 +58,47 @@ def details(evaluation: Evaluation) -> list[str]:
         taken = (f"{classes[p.truth]} for {classes[p.prediction]} ({p.count:,})" for p in pairs)
         lines.append(f"taken    {', '.join(taken)}")
     return lines
+
+
+def trust(calibration: Calibration, before: Calibration | None, coverage: Coverage) -> list[str]:
+    """Return lines for a terminal: how far probabilities are off, and what declining buys."""
+    without = f" (without its temperature {100 * before.ece:.1f})" if before else ""
+    lines = [f"sure     off by {100 * calibration.ece:.1f} points on average{without}"]
+    found = coverage.at_accuracy["0.99"]
+    if found and found.coverage < 1:
+        lines.append(
+            f"answers  {percent(found.coverage)} % of them with {percent(found.accuracy)} % right, "
+            f"from a probability of {found.threshold:.3f}"
+        )
+    return lines
+
+
+def slices(parts: Sequence[Slice]) -> list[str]:
+    """Return a line for a terminal for each part of the photos that differs from the rest."""
+    return [
+        f"{part.differs:8} {part.fact} {part.value}: {percent(part.top1)} % of {part.n:,}, the "
+        f"rest {percent(part.rest)} %"
+        for part in parts
+        if part.differs
+    ]
+
+
+def comparison(compared: Compared) -> str:
+    """Return in a sentence or two which model is better, and how sure that is."""
+    f = compared.figures
+    low, high = 100 * f.difference_low, 100 * f.difference_high
+    p_value = f"p = {f.p_value:.2g}" if f.p_value >= 1e-4 else "p < 0.0001"
+    verdict = {
+        "better": "This model is better",
+        "worse": "This model is worse",
+        "undecided": "Which one is better these photos do not tell",
+    }[f.verdict]
+    return (
+        f"{verdict}: {percent(f.top1)} % right against {percent(f.other_top1)} %, a difference of "
+        f"{100 * f.difference:+.2f} points (95 % interval {low:+.2f} to {high:+.2f}). Only this "
+        f"one is right on {f.only_this:,}, only the other on {f.only_other:,} of {f.n:,} photos "
+        f"(McNemar's exact test: {p_value})."
+    )
 
 
 def expectation(evaluation: Evaluation) -> Expectation:

@@ -14,7 +14,6 @@ from PIL import Image, ImageDraw, ImageFont
 from resnets.console import Console
 from resnets.data.cache import ImageCache
 from resnets.errors import UserError
-from resnets.evaluation import SplitResult
 from resnets.explain.embedding import FEWEST, NEAR, Plane, call_out, lay_out
 from resnets.explain.features import features_of
 from resnets.explain.maps import readied
@@ -22,6 +21,7 @@ from resnets.explain.marks import Polygon, mark, path
 from resnets.files import atomic, printable
 from resnets.pages import thumbnail, write_page
 from resnets.predict import Predictor
+from resnets.scoring import SplitResult
 
 MOST = 2000
 """Photos on a map; of more, so many are drawn with `SEED`."""

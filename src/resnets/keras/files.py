@@ -55,4 +55,5 @@ def save_model(net: keras.Model, path: str | Path, like: str | Path | Model) -> 
     zero = torch.zeros((), dtype=torch.int64)
     counters = {name: model.weights.get(name, zero) for name in tensors if name not in state}
     ordered = {name: (weights | counters)[name] for name in tensors}
-    model_file.save(dataclasses.replace(model, weights=ordered, metrics={}), Path(path))
+    written = dataclasses.replace(model, weights=ordered, metrics={}, unknown=None)
+    model_file.save(written, Path(path))

@@ -23,11 +23,14 @@ class Classify:
       classes: class names, in the order of the outputs.
       smoothing: share of each target spread evenly (Szegedy et al. 2015, arXiv:1512.00567, 7).
       weights: factor on the loss of each class, ``classes``.
+      temperature: what outputs are divided by before softmax: fitted on photos held out, after
+        training (Guo et al. 2017, arXiv:1706.04599). It changes no answer, only how sure it is.
     """
 
     classes: tuple[str, ...]
     smoothing: float = 0.0
     weights: tuple[float, ...] = ()
+    temperature: float = 1.0
     name: str = "classify"
 
     @classmethod
@@ -54,7 +57,7 @@ class Classify:
         return -(targets * weights * outputs.float().log_softmax(1)).sum(1)
 
     def probabilities(self, outputs: Tensor) -> Tensor:
-        return outputs.float().softmax(1)
+        return (outputs.float() / self.temperature).softmax(1)
 
     def score(self, probabilities: NDArray[Any], labels: NDArray[np.int64]) -> Mapping[str, float]:
         result = evaluate(probabilities, labels, self.classes)
@@ -63,3 +66,10 @@ class Classify:
     def rank(self, scores: Mapping[str, float]) -> list[float]:
         # Few validation photos give many ties, and then the earliest epoch would win.
         return [scores["val_top1"], -scores["val_loss"]]
+
+
+class Outputs:
+    """What a network puts out, as it is: a temperature is fitted on it."""
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        return outputs.float()

@@ -22,7 +22,6 @@ from resnets.data.preprocess import Preprocess
 from resnets.errors import UserError
 from resnets.training.distributed import Alone, Ranks
 from resnets.training.machine import full_precision
-from resnets.training.task import Task
 
 BATCH = 64
 T = TypeVar("T")
@@ -45,6 +44,14 @@ class Engine(Protocol):
         ...
 
 
+class Answers(Protocol):
+    """What makes answers of outputs: a `Task`, say."""
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Return the outputs ``N outputs`` as users see them, of the same shape."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Eager:
     """PyTorch, one operation after another: `net` is in evaluation mode on `device`."""
@@ -61,7 +68,7 @@ class Eager:
 
 def probabilities(
     engine: Engine,
-    task: Task,
+    task: Answers,
     preprocess: Preprocess,
     batches: Iterable[tuple[T, NDArray[np.uint8]]],
 ) -> Iterator[tuple[T, NDArray[np.float32]]]:
@@ -94,17 +101,20 @@ class Stopped(Exception):
 
 def score_split(
     engine: Engine,
-    task: Task,
+    task: Answers,
     cache: ImageCache,
     workers: int,
     ranks: Ranks | None = None,
     *,
     seen: Callable[[int], None] = lambda photos: None,
+    look: Callable[[NDArray[np.int64], NDArray[np.uint8]], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the samples of a split that decode, and their probabilities ``N classes``.
 
     Several processes deal out the batches that one would compute, so the answers are the same bits.
+    `seen` is told how many photos were met, and `look`, in the threads that decode, gets them: the
+    samples that decode, and their photos ``N resize resize C``.
 
     Raises:
       UserError: not one of the photos decodes.
@@ -118,6 +128,8 @@ def score_split(
     def get(number: int) -> tuple[tuple[bool, NDArray[np.int64]], NDArray[np.uint8]]:
         start = number % batches * BATCH
         samples, photos = cache.get(np.arange(start, min(start + BATCH, n)))
+        if look and number < batches:
+            look(samples, photos)
         return (number < batches, samples), photos
 
     answered = np.zeros(n, np.uint8)

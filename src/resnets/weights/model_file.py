@@ -2,8 +2,8 @@
 
 Its header carries, under ``resnets``, a JSON object with the spec, task, class names,
 preprocessing, recipe, metrics, data record, licence and versions, and under ``sha256`` the digest
-of that object and all tensors. Reading checks the digest; nothing is ever unpickled, and nothing
-named in the file is imported.
+of that object and all tensors. It may also hold what tells unknown photos (`weights.known`).
+Reading checks the digest; nothing is ever unpickled, and nothing named in the file is imported.
 
 A model that is quantised to int8 is such a file, too, of a format of its own: in place of weights
 it holds what OpenVINO runs (`resnets.weights.quantized`), and a record of how it was made.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from resnets.layers import COUNTER
 from resnets.nn import ResNet
 from resnets.spec import ResNetSpec
 from resnets.weights import quantized
+from resnets.weights.known import DISTANCES, FEATURES, Known
 from resnets.weights.readers import archive
 from resnets.weights.readers.foreign import shown
 from resnets.weights.readers.kinds import PICKLES
@@ -38,6 +40,7 @@ FORMAT, INT8 = "1", "1-int8"
 TASKS = ("classify", "embed")
 IS_INT8 = "is quantised to int8, for predict and evaluate only; use the model it was made from"
 NOT_OURS = "not a resnets model file; others' weights become one by: resnets convert SRC DST"
+UNKNOWN = (FEATURES, DISTANCES)
 RECORDS = ("recipe", "metrics", "data", "versions")
 JSON_NAMES: dict[type, str] = {dict: "a JSON object", str: "a string"}
 MAX_HEADER = 64 * 2**20
@@ -53,8 +56,14 @@ class Model:
     `metrics` and `data` are records: what was measured on which split, and which data (with its
     fingerprint and how it was split) the model was trained on.
 
+    `calibration` is empty, or the record of a `temperature` and the photos that it was fitted on:
+    probabilities are then softmax(outputs / temperature), whatever computes the outputs.
+
     `quantization` is empty for weights in float32. For a network in int8 it is the record of how it
     was quantised, and `weights` are those of `resnets.weights.quantized`.
+
+    `unknown` holds the photos that the network knows, by which it tells others; None where nobody
+    has fitted it. It is of these very weights: what changes them leaves it out.
     """
 
     spec: ResNetSpec
@@ -67,7 +76,14 @@ class Model:
     data: Mapping[str, Any] = field(default_factory=dict, repr=False)
     licence: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+    calibration: Mapping[str, Any] = field(default_factory=dict)
     quantization: Mapping[str, Any] = field(default_factory=dict)
+    unknown: Known | None = None
+
+    @property
+    def temperature(self) -> float:
+        """What the outputs are divided by before softmax; 1 if nothing was fitted."""
+        return float(self.calibration.get("temperature", 1.0))
 
     def network(self) -> ResNet:
         """Return the network in evaluation mode, on the CPU; it shares memory with `weights`.
@@ -84,9 +100,10 @@ class Model:
 
     def describe(self) -> dict[str, Any]:
         """Return the JSON object of the header."""
-        quantization = {"quantization": dict(self.quantization)} if self.quantization else {}
+        optional = {"calibration": self.calibration, "quantization": self.quantization}
+        optional |= {"unknown": self.unknown.describe()} if self.unknown else {}
         return {
-            "format": INT8 if quantization else FORMAT,
+            "format": INT8 if self.quantization else FORMAT,
             "task": self.task,
             "spec": self.spec.to_dict(),
             "classes": list(self.classes),
@@ -96,7 +113,7 @@ class Model:
             "data": dict(self.data),
             "licence": self.licence,
             "versions": dict(self.versions),
-            **quantization,
+            **{name: dict(values) for name, values in optional.items() if values},
         }
 
 
@@ -109,7 +126,8 @@ def save(model: Model, path: Path) -> None:
     TENSORS[INT8 if model.quantization else FORMAT](path, model)
     # In ASCII, as a folder's name need not be UTF-8, and JSON then still has an escape for it.
     text = json.dumps(model.describe(), sort_keys=True, allow_nan=False)
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.weights.items()}
+    every = {**model.weights, **(model.unknown.tensors() if model.unknown else {})}
+    tensors = {name: value.detach().cpu().contiguous() for name, value in every.items()}
     header = {"resnets": text, "sha256": _digest(text, tensors)}
     with atomic(path) as temporary:
         try:
@@ -173,16 +191,23 @@ def _build(path: Path, text: str, tensors: Mapping[str, Tensor]) -> Model:
             )
         if values["task"] not in TASKS:
             raise ValueError(f"task {values['task']!r} is not one of: {', '.join(TASKS)}")
+        own = {name: value for name, value in tensors.items() if name not in UNKNOWN}
+        others = {name: value for name, value in tensors.items() if name in UNKNOWN}
+        known = written == FORMAT and "unknown" in values
         model = Model(
             spec=ResNetSpec.from_dict(values["spec"]),
             classes=_names(values["classes"]),
             preprocess=Preprocess.from_dict(values["preprocess"]),
-            weights=tensors,
+            weights=own,
             task=values["task"],
             licence=_typed(values, "licence", str),
             **{name: _typed(values, name, dict) for name in RECORDS},
+            calibration=_calibration(values),
             quantization=_typed(values, "quantization", dict) if written == INT8 else {},
+            unknown=Known.read(values["unknown"], others) if known else None,
         )
+        if others and model.unknown is None:
+            raise ValueError(f"{', '.join(others)} without a record")
         if written == INT8 and not model.quantization:
             raise ValueError("quantization is empty")
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -219,9 +244,12 @@ def _check_fit(path: Path, model: Model) -> None:
             f"{path}: weights do not fit the spec (it has more convolutions than there are tensors)"
         )
     try:
-        model.network()
+        net = model.network()
     except (RuntimeError, TypeError) as error:  # TypeError: a size beyond 64 bits
         raise UserError(f"{path}: weights do not fit the spec ({_short(error)})") from None
+    width = getattr(net.get_classifier(), "in_features", net.num_features)
+    if model.unknown and model.unknown.features.shape[1] != width:
+        raise UserError(f"{path}: {FEATURES} are not of {width} features, as the network's")
 
 
 def _check_int8(path: Path, model: Model) -> None:
@@ -241,6 +269,17 @@ def _names(values: object) -> tuple[str, ...]:
     if len(set(values)) < len(values):
         raise ValueError("a class name comes twice")
     return tuple(values)
+
+
+def _calibration(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record, which a file need not have; ValueError for one that would mislead."""
+    if "calibration" not in values:
+        return {}
+    found = _typed(values, "calibration", dict)
+    temperature = found["temperature"]
+    if type(temperature) not in (int, float) or not 0 < temperature < math.inf:
+        raise ValueError(f"temperature {temperature!r} is not a positive number")
+    return found
 
 
 def _typed(values: Mapping[str, Any], name: str, kind: type[T]) -> T:

@@ -1,0 +1,320 @@
+"""What tells photos of nothing that a network knows: scores side by side, on the same features.
+
+    python benchmarks/unknown.py cifar10/ resnet20.safetensors fast.safetensors \\
+        --others grocery/ sign-digits/
+
+Of CIFAR-10's test split, which trained no weights, one half is shown to the scores and the other
+half is the known photos that are judged; unknown are photos of the other folders, scaled as the
+network scales its own, and noise. Without data or models, and beside them, a network is trained on
+eight of the ten built-in signs, and the other two are unknown to it. AUROC is the chance that an
+unknown photo has the higher score of the two; FPR95 is the share of unknown photos that pass where
+95 % of the judged known ones do. `kept` is the share of judged known photos that pass the threshold
+that was set, for 95 %, on the photos shown (in five folds where a score is fitted to them).
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.special import logsumexp, softmax
+from side_by_side import parser, target, write
+from sklearn.covariance import ledoit_wolf
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import KFold
+
+import resnets
+from resnets.data.cache import ImageCache, Storage
+from resnets.data.preprocess import Preprocess
+from resnets.data.samples import Samples
+from resnets.data.sources import open_dataset
+from resnets.predict import Predictor
+from resnets.training.inference import BATCH
+from resnets.weights import model_file
+from resnets.weights.known import Known
+from resnets.weights.model_file import Model
+
+MOST = 2_000
+"""Unknown photos of a source."""
+Array = NDArray[np.float64]
+CHOSEN = "nearest neighbours (taken)"
+
+
+class Seen(NamedTuple):
+    """Photos as a network sees them: features ``N F``, logits ``N classes``, labels ``N``."""
+
+    features: Array
+    logits: Array
+    labels: NDArray[np.int64]
+
+    def __getitem__(self, rows: Any) -> Seen:  # type: ignore[override]
+        return Seen(*(values[rows] for values in tuple(self)))
+
+
+Score = Callable[[Seen], Array]
+Fit = Callable[[Seen, Model], Score]
+
+# -- the scores: each is fitted to photos, and then higher for what is less known ------------------
+
+
+def plain(score: Score) -> Fit:
+    """Return the fit of a score that needs none."""
+    return lambda seen, model: score
+
+
+def mahalanobis(relative: bool) -> Fit:
+    """Lee et al. 2018, arXiv:1807.03888; relative: Ren et al. 2021, arXiv:2106.09022."""
+
+    def squared(x: Array, mean: Array, precision: Array) -> Array:
+        return np.einsum("ij,jk,ik->i", x - mean, precision, x - mean)
+
+    def fit(seen: Seen, model: Model) -> Score:
+        x, labels = seen.features, seen.labels
+        means = {int(c): x[labels == c].mean(0) for c in np.unique(labels)}
+        within = np.linalg.inv(ledoit_wolf(x - np.stack([means[int(c)] for c in labels]))[0])
+        middle, around = x.mean(0), np.linalg.inv(ledoit_wolf(x - x.mean(0))[0])
+
+        def score(some: Seen) -> Array:
+            nearest = np.min([squared(some.features, m, within) for m in means.values()], axis=0)
+            return nearest - (squared(some.features, middle, around) if relative else 0)
+
+        return score
+
+    return fit
+
+
+def vim(seen: Seen, model: Model) -> Score:
+    """Wang et al. 2022, arXiv:2203.10807: what lies outside the main directions, with the energy.
+
+    The dimension is half of the features, as there is no rule for so few.
+    """
+    weight = model.weights["fc.weight"].double().numpy()
+    bias = model.weights.get("fc.bias", torch.zeros(len(weight))).double().numpy()
+    origin = -np.linalg.pinv(weight) @ bias
+    x = seen.features - origin
+    _, directions = np.linalg.eigh(x.T @ x / len(x))
+    rest = directions[:, : x.shape[1] // 2]
+    scale = seen.logits.max(1).mean() / np.linalg.norm(x @ rest, axis=1).mean()
+    return lambda some: (
+        scale * np.linalg.norm((some.features - origin) @ rest, axis=1)
+        - logsumexp(some.logits, axis=1)
+    )
+
+
+def taken(values: Callable[[Seen], Array]) -> Fit:
+    """Sun et al. 2022, arXiv:2204.06507, as the product has it."""
+
+    def fit(seen: Seen, model: Model) -> Score:
+        known = Known.fit(torch.from_numpy(values(seen)), len(model.classes), "shown")
+        return lambda some: known.novelty(torch.from_numpy(values(some))).double().numpy()
+
+    return fit
+
+
+def centred(seen: Seen) -> Array:
+    return seen.logits - seen.logits.mean(1, keepdims=True)
+
+
+SCORES: dict[str, Fit] = {
+    "1 - largest probability": plain(lambda s: 1 - softmax(s.logits, axis=1).max(1)),
+    "- largest logit": plain(lambda s: -s.logits.max(1)),
+    "energy": plain(lambda s: -logsumexp(s.logits, axis=1)),
+    "Mahalanobis": mahalanobis(relative=False),
+    "relative Mahalanobis": mahalanobis(relative=True),
+    "ViM": vim,
+    "nearest neighbours, of logits": taken(centred),
+    CHOSEN: taken(lambda s: s.features),
+}
+
+# -- photos ---------------------------------------------------------------------------------------
+
+
+def look(model: Model, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> Seen:
+    """Return what a network makes of prepared photos ``N H W C``; of mirrored views the mean."""
+    net, preprocess = model.network(), model.preprocess
+    rows: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for start in range(0, len(pixels), BATCH):
+        images = preprocess.center(torch.from_numpy(pixels[start : start + BATCH]))
+        with torch.inference_mode():
+            pooled = [
+                net.forward_head(net.forward_features(view), pre_logits=True)
+                for view in preprocess.views(preprocess.normalize(images))
+            ]
+            logits = torch.stack([net.features(net.fc(p)) for p in pooled]).mean(0)
+        rows.append((torch.stack(pooled).mean(0), logits))
+    features, logits = (torch.cat(part).double().numpy() for part in zip(*rows, strict=True))
+    return Seen(features, logits, labels)
+
+
+def photos(samples: Samples, preprocess: Preprocess) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    cache = ImageCache(samples, preprocess, Storage("memory"))
+    found, pixels = cache.get(np.arange(len(samples)))
+    return pixels, samples.labels[found]
+
+
+def some(samples: Samples, most: int) -> Samples:
+    drawn = np.random.default_rng(0).permutation(len(samples))[:most]
+    return samples.subset(np.sort(drawn))
+
+
+def noise(preprocess: Preprocess, most: int) -> dict[str, NDArray[np.uint8]]:
+    """Return pixels of pure chance: uniform, normal, and normal smoothed over three pixels."""
+    rng, side = np.random.default_rng(0), preprocess.resize
+    shape = (most, side, side, preprocess.channels)
+    smooth = gaussian_filter(rng.standard_normal(shape), (0, 3, 3, 0), mode="wrap")
+    smooth /= smooth.std((1, 2, 3), keepdims=True)
+    drawn = {
+        "uniform noise": rng.uniform(0, 255, shape),
+        "Gaussian noise": rng.normal(127.5, 64, shape),
+        "smooth noise": 127.5 + 64 * smooth,
+    }
+    return {name: np.clip(x, 0, 255).astype(np.uint8) for name, x in drawn.items()}
+
+
+# -- judging --------------------------------------------------------------------------------------
+
+
+def judge(
+    model: Model, shown: Seen, judged: Seen, unknown: Mapping[str, Seen]
+) -> dict[str, dict[str, Any]]:
+    """Return the figures of every score, by source and on average."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, fit in SCORES.items():
+        score = fit(shown, model)
+        known = score(judged)
+        passing = np.quantile(known, 0.95)
+        sources = {}
+        for source, seen in unknown.items():
+            values = score(seen)
+            truth = np.repeat([0, 1], [len(known), len(values)])
+            sources[source] = {
+                "auroc": float(roc_auc_score(truth, np.concatenate([known, values]))),
+                "fpr95": float((values <= passing).mean()),
+            }
+        means = {k: float(np.mean([s[k] for s in sources.values()])) for k in ("auroc", "fpr95")}
+        kept = float((known <= threshold(fit, shown, model)).mean())
+        found[name] = {"mean": means, "kept": kept, "sources": sources}
+    return found
+
+
+def threshold(fit: Fit, shown: Seen, model: Model) -> float:
+    """Return the score below which 95 % of the photos shown lie, each judged by the others."""
+    values = np.empty(len(shown.labels))
+    for others, fold in KFold(5, shuffle=True, random_state=0).split(values):
+        values[fold] = fit(shown[others], model)(shown[fold])
+    return float(np.quantile(values, 0.95))
+
+
+def on_photos(path: Path, data: str, others: Sequence[str], most: int) -> dict[str, Any]:
+    model = model_file.load(path)
+    tests = open_dataset(data).splits["test"]
+    pixels, labels = photos(tests, model.preprocess)
+    known = look(model, pixels, labels)
+    order = np.random.default_rng(1).permutation(len(labels))
+    shown, judged = known[order[: len(order) // 2][:most]], known[order[len(order) // 2 :]]
+    sources = {}
+    for other in others:
+        pixels, labels = photos(some(open_dataset(other).splits["all"], most), model.preprocess)
+        sources[Path(other).name] = look(model, pixels, labels)
+    for name, pixels in noise(model.preprocess, most).items():
+        sources[name] = look(model, pixels, np.full(most, -1))
+    top1 = float((known.logits.argmax(1) == known.labels).mean())
+    return {
+        "what": f"{model.spec.name} on {Path(data).name}, {100 * top1:.2f} % top-1 there",
+        "shown": len(shown.labels),
+        "judged": len(judged.labels),
+        "unknown": {name: len(seen.labels) for name, seen in sources.items()},
+        "scores": judge(model, shown, judged, sources),
+    }
+
+
+def on_signs(epochs: int, most: int) -> dict[str, Any]:
+    """Train on eight signs; the signs 3 and 7 are unknown."""
+    everything = open_dataset("sign-digits").splits["all"]
+    preprocess = Preprocess.for_photos(32, 32)
+    pixels, labels = photos(everything, preprocess)
+    out = np.isin(labels, (3, 7))
+    part = np.arange(len(labels)) % 10  # of ten photos six train, two are shown, two are judged
+    known = {name: ~out & np.isin(part, parts) for name, parts in PARTS.items()}
+    with tempfile.TemporaryDirectory() as work:
+        data = pixels[known["train"]], labels[known["train"]]
+        run = resnets.train(
+            data,
+            model="resnet20",
+            epochs=epochs,
+            val_fraction=0.0,
+            test_fraction=0.0,
+            out=Path(work) / "run",
+            quiet=True,
+        )
+        model = Predictor.load(run.model).model
+    seen = {
+        name: look(model, pixels[mask][:most], labels[mask][:most]) for name, mask in known.items()
+    }
+    sources = {"signs 3 and 7": look(model, pixels[out], labels[out])}
+    for name, drawn in noise(preprocess, min(most, 500)).items():
+        sources[name] = look(model, drawn, np.full(len(drawn), -1))
+    names = np.array([int(name) for name in model.classes])
+    right = names[seen["judged"].logits.argmax(1)] == seen["judged"].labels
+    return {
+        "what": f"resnet20 on eight of ten signs, {100 * right.mean():.2f} % top-1 there",
+        "shown": len(seen["shown"].labels),
+        "judged": len(seen["judged"].labels),
+        "unknown": {name: len(s.labels) for name, s in sources.items()},
+        "scores": judge(model, seen["shown"], seen["judged"], sources),
+    }
+
+
+PARTS = {"train": range(6), "shown": (6, 7), "judged": (8, 9)}
+
+
+def table(found: Mapping[str, Any]) -> list[str]:
+    """Return a table in Markdown: AUROC and FPR95, %, by source."""
+    sources = list(found["unknown"])
+    lines = [
+        f"## {found['what']}",
+        "",
+        f"{found['shown']:,} photos shown, {found['judged']:,} judged; unknown: "
+        + ", ".join(f"{name} {n:,}" for name, n in found["unknown"].items()),
+        "",
+        f"| AUROC / FPR95, % | {' | '.join(sources)} | mean | kept |",
+        "|---|" + "---|" * (len(sources) + 2),
+    ]
+    for name, row in found["scores"].items():
+        values = [*(row["sources"][s] for s in sources), row["mean"]]
+        cells = [f"{100 * v['auroc']:.1f} / {100 * v['fpr95']:.1f}" for v in values]
+        lines.append(f"| {name} | {' | '.join(cells)} | {100 * row['kept']:.1f} |")
+    return [*lines, ""]
+
+
+def main() -> None:
+    options = _options()
+    most, epochs = (200, 1) if options.quick else (MOST, 20)
+    found = [on_photos(path, options.data, options.others, most) for path in options.models]
+    found.append(on_signs(epochs, most))
+    lines = ["# What tells unknown photos", ""]
+    for one in found:
+        lines += table(one)
+    print("\n".join(lines))
+    if folder := target(options, "unknown"):
+        write(folder, {"networks": found})
+        (folder / "result.md").write_text("\n".join(lines), encoding="utf-8")
+
+
+def _options() -> argparse.Namespace:
+    made = parser(__doc__)
+    made.add_argument("data", nargs="?", help="CIFAR-10 as class folders in train and test")
+    made.add_argument("models", nargs="*", type=Path, help="model files that were trained on it")
+    made.add_argument("--others", nargs="*", default=[], help="folders of unknown photos")
+    return made.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""Photos of nothing that a model knows: fitting what tells them, and asking it.
+
+What tells them is the distance to known photos in the network's features (`weights.known`), which
+only PyTorch gives; the other engines compute the classes alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from resnets.data.cache import ImageCache
+from resnets.data.loader import prefetch
+from resnets.engines import Ready
+from resnets.errors import UserError
+from resnets.nn import ResNet
+from resnets.training.inference import BATCH, Eager, probabilities
+from resnets.weights.known import SHARE, Known
+from resnets.weights.model_file import Model
+
+MOST, MOST_OF_CLASS = 2_000, 5
+"""Known photos that are kept: so many, or so many of a class where that is more."""
+WAY_OUT = "resnets evaluate MODEL DATA --calibrate DST.safetensors"
+
+
+class _WithFeatures(nn.Module):
+    """A network that puts out its pooled features after its logits, ``N (classes + F)``."""
+
+    def __init__(self, net: ResNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        pooled = self.net.forward_head(self.net.forward_features(images), pre_logits=True)
+        return torch.cat([self.net.features(self.net.fc(pooled)), pooled], 1)
+
+
+@dataclass(frozen=True)
+class _Features:
+    """Answers with the features alone, ``N F``."""
+
+    classes: int
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        return outputs[:, self.classes :].float()
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """Answers with the probabilities and, after them, the novelty: ``N (classes + 1)``."""
+
+    engine: Eager
+    known: Known
+    classes: int
+    temperature: float
+    threshold: float
+    share: float
+
+    @classmethod
+    def of(cls, model: Model, ready: Ready, keep: float | bool) -> Self:
+        """Make a model ready to reject; True is for keeping 0.95 of the known photos.
+
+        Raises:
+          UserError: the model does not know its photos, its engine gives no features, or the share
+            is out of range.
+        """
+        engine = _with_features(model, ready, "--reject")
+        if model.unknown is None:
+            raise UserError(
+                f"--reject: the model file holds no known photos; it learns some by: {WAY_OUT}"
+            )
+        share = SHARE if keep is True else float(keep)
+        device = model.unknown.features.to(engine.device)
+        known = dataclasses.replace(model.unknown, features=device)
+        return cls(
+            engine, known, len(model.classes), model.temperature, known.threshold(share), share
+        )
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        outputs = outputs.float()
+        answers, features = outputs[:, : self.classes], outputs[:, self.classes :]
+        sure = (answers / self.temperature).softmax(1)
+        return torch.cat([sure, self.known.novelty(features)[:, None]], 1)
+
+    def summary(self) -> str:
+        """One line for a terminal."""
+        n, split = len(self.known.distances), self.known.split
+        return (
+            f"what is further than {self.threshold:.3f} from {n:,} known photos ({split}), so that "
+            f"{100 * self.share:g} % of photos like them are kept; --keep for another share"
+        )
+
+    def rejects(self, novelty: float) -> bool:
+        """Tell whether a photo is further from the known ones than it may be."""
+        return not novelty <= self.threshold  # NaN is no photo that is known
+
+
+def _with_features(model: Model, ready: Ready, purpose: str) -> Eager:
+    if model.quantization:
+        raise UserError(
+            f"{purpose}: a model in int8 gives no features; take the one it was made from"
+        )
+    engine = ready.engine
+    if not isinstance(engine, Eager) or not isinstance(engine.net, ResNet):
+        raise UserError(f"{purpose}: {ready.name} gives no features; take --engine torch")
+    return dataclasses.replace(engine, net=_WithFeatures(engine.net))
+
+
+def fit_unknown(
+    model: Model,
+    ready: Ready,
+    cache: ImageCache,
+    split: str,
+    workers: int,
+    seen: Callable[[int], None] = lambda photos: None,
+) -> Model:
+    """Return the model with what tells unknown photos, from photos that did not train it.
+
+    Args:
+      model, ready: the model, on PyTorch.
+      cache: known photos; of more than 2,000 (or five a class) so many are taken, evenly dealt.
+      split: what they are called.
+      workers: threads that decode photos.
+      seen: told of photos as they are done.
+
+    Raises:
+      UserError: fewer than 20 of them decode, or the engine gives no features.
+    """
+    classes = len(model.classes)
+    engine = _with_features(model, ready, "known photos")
+    rows = []
+    for count, values in probabilities(
+        engine, _Features(classes), cache.preprocess, _batches(cache, classes, workers)
+    ):
+        rows.append(values)
+        seen(count)
+    features = torch.from_numpy(np.concatenate(rows))
+    try:
+        return dataclasses.replace(model, unknown=Known.fit(features, classes, split))
+    except ValueError as error:
+        raise UserError(f"the photos of {split} do not tell unknown ones: {error}") from None
+
+
+def some(photos: int, classes: int) -> NDArray[np.int64]:
+    """Return the positions of the photos that are kept of so many, evenly dealt."""
+    kept = min(photos, max(MOST, MOST_OF_CLASS * classes))
+    return np.linspace(0, photos - 1, kept).astype(np.int64)
+
+
+def _batches(
+    cache: ImageCache, classes: int, workers: int
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    chosen = some(len(cache.samples), classes)
+
+    def get(start: int) -> tuple[int, NDArray[np.uint8]]:
+        samples, photos = cache.get(chosen[start : start + BATCH])
+        return len(samples), photos
+
+    return prefetch(get, range(0, len(chosen), BATCH), workers)

@@ -1,0 +1,171 @@
+"""The check as a whole: any source, the command line, the page; nothing of the user's changes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from resnets.audit.check import check
+from resnets.audit.page import write_check_page
+from resnets.data.sources import open_dataset
+from resnets.errors import UserError
+
+Make = Callable[..., Path]
+Run = Callable[..., tuple[int, str, str]]
+
+
+def kinds(found: Any) -> set[str]:
+    return {finding.kind.name for finding in found.findings}
+
+
+# -- sources --------------------------------------------------------------------------------------
+
+
+def test_a_clean_folder_has_next_to_nothing(make_folder: Make) -> None:
+    found = check(str(make_folder(count=30)))
+    assert kinds(found) == {"split-small"}
+    assert found.facts.rows["ok"].all()
+
+
+def test_arrays_and_tables_of_bytes(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
+    x[20] = x[3]
+    np.savez(tmp_path / "arrays.npz", x=x, y=np.arange(40) % 2)
+    found = check(str(tmp_path / "arrays.npz"))
+    copies = [case for kind in ("exact-labels", "exact-leak") for case in found.findings[kind]]
+    assert {case.where for case in copies} == {("row 3", "row 20")}
+
+
+def test_a_split_table_is_what_is_checked(make_folder: Make, tmp_path: Path) -> None:
+    root = make_folder(count=20)
+    (root / "class 0" / "copy.png").write_bytes((root / "class 0" / "0.png").read_bytes())
+    ids = open_dataset(root).splits["all"].ids
+    held = {"class 0/copy.png": "test", "class 1/1.png": "test"}
+    found = check(str(root), split_table={name: held.get(name, "train") for name in ids})
+    assert found.leaks["test"] == {"photos": 2, "exact": 1, "near": 0}
+    (case,) = found.findings["exact-leak"]
+    assert set(case.where) == {"class 0/0.png", "class 0/copy.png"}
+
+
+def test_what_training_refuses_is_an_error_in_its_words(make_folder: Make) -> None:
+    root = make_folder(classes=1)
+    with pytest.raises(UserError) as refusal:
+        open_dataset(root)
+    (case,) = check(str(root)).findings["refused"]
+    assert case.detail == str(refusal.value)
+
+
+def test_two_folders_of_one_split_are_looked_into_all_the_same(make_folder: Make) -> None:
+    root = make_folder(name="data/train")
+    make_folder(name="data/training")
+    found = check(str(root.parent))
+    assert {"refused", "exact-copies"} <= kinds(found)
+    assert len(found.data.ids) == 48
+    assert found.data.classes == ("class 0", "class 1")
+
+
+def test_without_near(make_folder: Make) -> None:
+    root = make_folder()
+    with Image.open(root / "class 0" / "0.png") as image:
+        image.resize((40, 40)).save(root / "class 0" / "larger.png")
+    assert len(check(str(root)).copies.pairs) == 1
+    assert len(check(str(root), near=False).copies.pairs) == 0
+
+
+# -- the command ----------------------------------------------------------------------------------
+
+
+def snapshot(root: Path) -> list[tuple[str, int, int, bytes]]:
+    return [
+        (str(path), info.st_mtime_ns, info.st_mode, path.read_bytes() if path.is_file() else b"")
+        for path in sorted(root.rglob("*"))
+        for info in [path.lstat()]
+    ]
+
+
+def test_the_command(make_folder: Make, tmp_path: Path, run: Run) -> None:
+    root = make_folder(count=20)
+    (root / "class 1" / "twin.png").write_bytes((root / "class 0" / "0.png").read_bytes())
+    before = snapshot(root)
+    table = tmp_path / "split.csv"
+    status, output, said = run("check", root, "--write-split", table)
+    assert status == 1
+    assert "the same pixels with different labels" in output
+    assert "class 0/0.png = class 1/twin.png" in output
+    assert f"--split-table {table}" in said
+    assert snapshot(root) == before
+    status, output, _ = run("check", root, "--split-table", table, "--json", "-")
+    found = json.loads(output)
+    assert "exact-leak" not in {finding["kind"] for finding in found["findings"]}
+    assert found["errors"] == 1
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "status"), [("note", 1), ("warning", 0), ("error", 0), ("never", 0)]
+)
+def test_the_exit_status_goes_by_severity(
+    make_folder: Make, run: Run, fail_on: str, status: int
+) -> None:
+    assert run("check", make_folder(count=30), "--fail-on", fail_on)[0] == status
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--fail-on", "errors"], "--fail-on errors: error, warning, note, never; did you mean"),
+        (["--write-split", "split.txt"], "a split table is written as .csv or .parquet"),
+        (["--group", "("], "--group (: not a regular expression"),
+        (["--group", "person"], "--group person: matches no photo"),
+        (["--group-column", "person"], "is no table"),
+        (["--group", "x", "--group-column", "y"], "give one of them"),
+        (["--keep-splits", "--val-fraction", "2"], "do not leave a part"),
+    ],
+)
+def test_bad_options_are_one_line(
+    make_folder: Make, run: Run, options: list[str], message: str
+) -> None:
+    status, _, said = run("check", make_folder(), *options)
+    assert status == 2
+    assert message in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_what_is_not_there(run: Run, tmp_path: Path) -> None:
+    status, _, said = run("check", tmp_path / "nowhere")
+    assert status == 2
+    assert "does not exist" in said
+
+
+# -- the page -------------------------------------------------------------------------------------
+
+
+def test_the_page_is_whole(
+    cases: Callable[[str], Any], tmp_path: Path, browser: Callable[[Path], None]
+) -> None:
+    page = tmp_path / "check.html"
+    write_check_page(cases("folder").found, page)
+    assert page.stat().st_size < 5_000_000
+    browser(page)
+    text = page.read_text()
+    assert text.count("<img") > 50
+    for finding in cases("folder").found.findings:
+        assert f'id="{finding.kind.name}"' in text
+
+
+def test_names_are_text_in_the_page(make_folder: Make, tmp_path: Path) -> None:
+    root = make_folder()
+    os.rename(root / "class 0", root / "<script>alert(1)<")
+    (root / "class 1" / "<img src=x>.png").write_bytes(b"")
+    page = tmp_path / "check.html"
+    write_check_page(check(str(root)), page)
+    text = page.read_text()
+    assert "<script" not in text
+    assert "<img src=x>" not in text
+    assert "&lt;img src=x&gt;" in text

@@ -1,0 +1,54 @@
+"""Parts of the photos on which a model is better or worse."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from resnets.evaluate.slices import MOST, holm, slices
+
+
+def test_holm_by_hand() -> None:
+    assert holm([]) == []
+    assert holm([0.01, 0.04, 0.03]) == [True, False, False]  # 0.05/3, then 0.03 > 0.05/2
+    assert holm([0.012, 0.02, 0.04]) == [True, True, True]
+    assert holm([0.02, 0.001, 0.9]) == [True, True, False]
+
+
+def test_what_is_planted_is_found_and_nothing_else() -> None:
+    generator = np.random.default_rng(0)
+    site = generator.integers(0, 5, 4000)
+    right = generator.random(4000) < np.where(site == 2, 0.7, 0.9)
+    size = generator.random(4000)
+    found = slices(right, {"site": [f"s{i}" for i in site], "size": size, "same": np.ones(4000)})
+    assert [(part.fact, part.value) for part in found if part.differs == "worse"] == [
+        ("site", "s2")
+    ]
+    assert {part.fact for part in found} == {"site", "size"}  # what is the same for all is no part
+    assert sum(part.n for part in found if part.fact == "site") == 4000
+    quarters = [part.n for part in found if part.fact == "size"]
+    assert quarters == [1000] * 4
+    worst = next(part for part in found if part.value == "s2")
+    assert worst.low < worst.top1 < worst.high < worst.rest
+
+
+def test_false_marks_are_rare() -> None:
+    generator, marked = np.random.default_rng(1), 0
+    for _ in range(80):
+        right = generator.random(300) < 0.8
+        facts = {"a": generator.random(300), "b": [str(i % 3) for i in range(300)]}
+        marked += any(part.differs for part in slices(right, facts))
+    assert marked <= 8  # 5 % of 80, and two standard errors
+
+
+def test_equal_numbers_stay_together_and_unknown_ones_are_left_out() -> None:
+    size = np.array([32.0] * 60 + [64.0] * 30 + [np.nan] * 10)
+    found = slices(np.arange(100) % 2 == 0, {"size": size})
+    assert [(part.value, part.n) for part in found] == [("32", 60), ("64", 30)]
+
+
+def test_many_values_share_a_part() -> None:
+    names = [f"v{i % 30:02}" for i in range(300)] + [""] * 5
+    found = slices(np.ones(305, bool), {"name": names})
+    assert len(found) == MOST + 1
+    assert found[-1].value == "10 other values"
+    assert sum(part.n for part in found) == 300

@@ -1,0 +1,216 @@
+"""`check --labels` from end to end, on the photos that come with the package."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from resnets import fold_features, fold_runs, label_errors
+from resnets.cli.labels import check_outputs, look
+from resnets.data.images import decode
+from resnets.data.preprocess import Preprocess
+from resnets.data.sources import open_dataset
+from resnets.errors import Interrupted, UserError
+from resnets.label_errors import check_labels
+from resnets.nn import ResNet
+from resnets.weights import model_file
+from resnets.weights.model_file import Model
+from resnets.zoo import get_spec
+
+EACH, PLANTED = 40, 10
+NEXT = {"0": "2", "2": "5", "5": "7", "7": "0"}
+KEEP: dict[str, Any] = {"device": "cpu", "workers": 1, "quiet": True}
+TRAINING: dict[str, Any] = {"model": "resnet8", "size": 16, "epochs": 1, "folds": 2, **KEEP}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that was never trained: its random features tell a few hands apart."""
+    spec = get_spec("resnet8_fast").replace(num_classes=2)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        state = ResNet(spec).state_dict()
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    model_file.save(Model(spec, ("a", "b"), Preprocess.for_photos(32, 32, 3), state), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
+    """Hands of four digits in class folders, the ids of those in a wrong one, and a broken file."""
+    root = tmp_path_factory.mktemp("data") / "hands"
+    samples = open_dataset("sign-digits").splits["all"]
+    chosen = [i for d in map(int, NEXT) for i in np.flatnonzero(samples.labels == d)[:EACH]]
+    wrong = set(np.random.default_rng(1).choice(len(chosen), PLANTED, replace=False).tolist())
+    planted = set()
+    for number, i in enumerate(chosen):
+        digit = str(samples.labels[i])
+        label = NEXT[digit] if number in wrong else digit
+        path = root / label / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(decode(samples.read(int(i)))).save(path)
+        planted |= {f"{label}/{number}.png"} if number in wrong else set()
+    (root / "0" / "broken.png").write_bytes(b"no photo")
+    return root, planted
+
+
+def contents(root: Path) -> dict[str, str]:
+    files = [path for path in root.rglob("*") if path.is_file()]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_planted_labels_are_found_and_written_and_the_data_is_left_as_it_was(
+    folder: tuple[Path, set[str]],
+    weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    browser: Callable[[Path], None],
+) -> None:
+    root, planted = folder
+    before = contents(root)
+    out, page, table = (tmp_path / name for name in ("all.parquet", "page.html", "labels.csv"))
+    found = look(
+        root, weights=weights, work=tmp_path / "w", out=out, report=page, write=table, **KEEP
+    )
+    assert contents(root) == before
+    issues = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    listed = [row["id"] for row in issues["issues"]]
+    assert len(planted & set(listed)) >= 9
+    assert len(planted & set(listed[:12])) >= 7
+    assert len(listed) == issues["found"] < 30
+    assert issues["left_out"].keys() == {"0/broken.png"}
+    assert (issues["n"], issues["judged"]) == (4 * EACH + 1, 4 * EACH)
+
+    rows = pq.read_table(out).to_pylist()
+    by_path = {row["path"]: row for row in rows}
+    assert len(rows) == 4 * EACH + 1
+    for row in issues["issues"]:
+        kept = by_path[row["path"]]
+        assert (kept["label"], kept["fold"], kept["status"]) == (row["given"], row["fold"], "ok")
+        assert sum(kept["probabilities"]) == pytest.approx(1, abs=1e-5)
+        assert min(kept["probabilities"]) >= 0
+    broken = by_path[str(root / "0" / "broken.png")]
+    assert (broken["fold"], broken["probabilities"]) == (None, [])
+    assert "ok" not in broken["status"]
+
+    with table.open(newline="") as file:
+        decisions = list(csv.DictReader(file))
+    assert [row["path"] for row in decisions] == [row["path"] for row in issues["issues"]]
+    assert {row["decision"] for row in decisions} == {""}
+
+    screen = capsys.readouterr().out
+    assert screen.startswith(f"{len(listed)} of {4 * EACH} labels look wrong")
+    assert "not judged: 1, such as 0/broken.png (not an image" in screen
+    assert listed[0] in screen
+    assert page.read_text().count("<img") == len(listed)
+    browser(page)
+
+
+def test_what_was_stopped_goes_on_without_computing_it_again(
+    folder: tuple[Path, set[str]], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, _ = folder
+    options: dict[str, Any] = {"weights": weights, "work": tmp_path / "w", **KEEP}
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(label_errors, "judge", stop)
+        with pytest.raises(Interrupted, match="the same command goes on"):
+            check_labels(root, **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(fold_features, "compute", stop)  # the features are there
+        first = check_labels(root, **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(label_errors, "features", stop)  # and now the answer is
+        second = check_labels(root, **options)
+    assert (first.judgement.probabilities == second.judgement.probabilities).all()
+    assert first.judgement.status == second.judgement.status
+    assert {path.name for path in (tmp_path / "w").iterdir()} == {
+        *(".lock", "key", "probabilities.parquet")
+    }
+    with pytest.raises(UserError, match="holds something else"):
+        check_labels(root, **options, seed=1)
+
+
+def test_duplicates_are_judged_together(
+    folder: tuple[Path, set[str]], weights: Path, tmp_path: Path
+) -> None:
+    root, _ = folder
+    pairs = {f"{d}/{i}.png": int(i) // 2 for d in NEXT for i in range(4 * EACH)}
+    found = check_labels(root, weights=weights, work=tmp_path / "w", groups=pairs, **KEEP)
+    folds: dict[int, set[int]] = {}
+    for name, fold in zip(found.samples.ids, found.judgement.fold.tolist(), strict=True):
+        folds.setdefault(pairs.get(name, -1), set()).add(fold)
+    assert all(len(where) == 1 for where in folds.values())
+
+
+def test_every_fold_is_a_training_that_never_saw_what_it_judges(
+    folder: tuple[Path, set[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, _ = folder
+    work, trained = tmp_path / "w", []
+    train = fold_runs.train
+
+    def once(data: Any, **options: Any) -> Any:
+        if trained:
+            raise Interrupted("stopped")
+        trained.append(options["out"].name)
+        return train(data, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fold_runs, "train", once)
+        with pytest.raises(Interrupted, match="the same command goes on"):
+            check_labels(root, work=work, **TRAINING)
+    first = (work / "fold-1" / "predictions.parquet").read_bytes()
+    found = check_labels(root, work=work, **TRAINING)
+    assert (work / "fold-1" / "predictions.parquet").read_bytes() == first
+    ids = np.array(found.samples.ids)
+    for k in range(2):
+        with (work / f"fold-{k + 1}" / "splits.csv").open(newline="") as file:
+            split = {row["path"]: row["split"] for row in csv.DictReader(file)}
+        part = found.judgement.fold == k
+        assert {split[name] for name in ids[part]} == {"test"}
+        judged = pq.read_table(work / f"fold-{k + 1}" / "predictions.parquet").to_pylist()
+        for row in judged:
+            i = list(found.samples.ids).index(str(Path(row["path"]).relative_to(root)))
+            if row["status"] == "ok":
+                assert found.judgement.probabilities[i].tolist() == row["probabilities"]
+            else:
+                assert found.left_out() == {"0/broken.png": row["status"]}
+    assert len(found.judgement.judged) == 4 * EACH
+
+
+def test_weights_that_know_the_labels_are_refused(
+    folder: tuple[Path, set[str]], weights: Path, tmp_path: Path
+) -> None:
+    root, _ = folder
+    options = {key: value for key, value in TRAINING.items() if key != "folds"}
+    run = fold_runs.train(root, out=tmp_path / "run", **options).model
+    with pytest.raises(UserError, match=r"was trained on .* of these 161 photos"):
+        check_labels(root, weights=run, work=tmp_path / "w", **KEEP)
+    assert not (tmp_path / "w").exists()
+
+
+def test_bad_input_gets_one_line(folder: tuple[Path, set[str]], tmp_path: Path) -> None:
+    root, _ = folder
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="holds something else"):
+        check_labels(root, work=tmp_path / "taken", **TRAINING)
+    assert [path.name for path in (tmp_path / "taken").glob("[!.]*")] == ["mine.txt"]
+    with pytest.raises(UserError, match=r"labels\.txt: it is written as \.csv"):
+        check_outputs(None, None, tmp_path / "labels.txt", force=False)
+    with pytest.raises(UserError, match=r"mine\.txt exists"):
+        check_outputs(None, tmp_path / "taken" / "mine.txt", None, force=False)
