@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Option
 
+from resnets.audit.kinds import Severity
 from resnets.cli import labels as label_options
 from resnets.cli.options import (
     Device,
@@ -159,22 +161,31 @@ def command(
 def _show(found: Audit) -> None:
     from rich.console import Console as RichConsole
 
-    described = found.to_dict()
-    screen = RichConsole(highlight=False, soft_wrap=False)
-    splits = ", ".join(f"{name} {count:,}" for name, count in described["splits"].items())
-    drawn = " (drawn as train would)" if found.data.drawn else ""
-    screen.print(
-        f"{found.data.root}: {described['photos']:,} photos, {described['classes']:,} classes"
-        + (f"; {splits}{drawn}" if splits else ""),
-        markup=False,
-        soft_wrap=True,
-    )
+    screen = RichConsole(highlight=False)
+    for line in _summary(found):
+        screen.print(line, markup=False, soft_wrap=True)
     if [*found.findings]:
         screen.print(_table(found))
-    counts = ", ".join(
-        f"{described[f'{name}s']:,} {name}s" for name in ("error", "warning", "note")
-    )
-    screen.print(f"{counts}; {described['seconds']:,.1f} s", markup=False)
+    counts = [_count(found.findings.count(s), str(s)) for s in reversed(Severity)]
+    screen.print(f"{', '.join(counts)}; {found.seconds:,.1f} s", markup=False)
+
+
+def _summary(found: Audit) -> Iterator[str]:
+    data, described = found.data, found.to_dict()
+    photos, classes = _count(len(data.ids), "photo"), _count(len(data.classes), "class", "classes")
+    splits = [f"{name} {count:,}" for name, count in described["splits"].items()]
+    drawn = " (drawn as train would)" if data.drawn else ""
+    yield f"{data.root}: {photos}, {classes}" + (f"; {', '.join(splits)}{drawn}" if splits else "")
+    for split, row in found.leaks.items():
+        if copies := row["exact"] + row["near"]:
+            yield (
+                f"{copies / row['photos']:.1%} of {split} is in train, too: {row['exact']:,} of "
+                f"{_count(row['photos'], 'photo')} pixel for pixel, {row['near']:,} nearly"
+            )
+
+
+def _count(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def _table(found: Audit) -> Table:
