@@ -31,9 +31,9 @@ from resnets.console import Console
 from resnets.data.folds import kin
 from resnets.data.sources import Samples, open_dataset
 from resnets.evaluate.mislabelled import find
-from resnets.fold_features import features, judge
-from resnets.fold_runs import from_trainings
-from resnets.out_of_fold import OutOfFold
+from resnets.labelling.by_features import features, judge
+from resnets.labelling.by_training import from_trainings
+from resnets.labelling.out_of_fold import OutOfFold
 from resnets.weights.convert import open_model
 
 FOLDS, SHARE = 5, 0.05

@@ -12,7 +12,7 @@ from resnets.cli.options import check_output
 from resnets.errors import UserError
 
 if TYPE_CHECKING:
-    from resnets.label_check import LabelCheck
+    from resnets.labelling.found import LabelCheck
 
 WITH = "For --labels: "
 
@@ -68,10 +68,10 @@ def look(
 ) -> LabelCheck:
     """Look for wrong labels, write what was asked for, and show the table unless told not to.
 
-    `groups` are those of duplicates; `options` go to `resnets.label_errors.check_labels`.
+    `groups` are those of duplicates; `options` go to `resnets.labelling.search.check_labels`.
     """
     from resnets.files import printable
-    from resnets.label_errors import check_labels
+    from resnets.labelling.search import check_labels
 
     found = check_labels(data, groups=groups, **options)
     writers = (

@@ -16,13 +16,13 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from resnets import fold_features, fold_runs, label_errors
 from resnets.cli.labels import check_options, look
 from resnets.data.images import decode
 from resnets.data.preprocess import Preprocess
 from resnets.data.sources import open_dataset
 from resnets.errors import Interrupted, UserError
-from resnets.label_errors import check_labels
+from resnets.labelling import by_features, by_training, search
+from resnets.labelling.search import check_labels
 from resnets.nn import ResNet
 from resnets.weights import model_file
 from resnets.weights.model_file import Model
@@ -133,14 +133,14 @@ def test_what_was_stopped_goes_on_without_computing_it_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(label_errors, "judge", stop)
+        patch.setattr(search, "judge", stop)
         with pytest.raises(Interrupted, match="the same command goes on"):
             check_labels(root, **options)
     with monkeypatch.context() as patch:
-        patch.setattr(fold_features, "compute", stop)  # the features are there
+        patch.setattr(by_features, "compute", stop)  # the features are there
         first = check_labels(root, **options)
     with monkeypatch.context() as patch:
-        patch.setattr(label_errors, "features", stop)  # and now the answer is
+        patch.setattr(search, "features", stop)  # and now the answer is
         second = check_labels(root, **options)
     assert (first.judgement.probabilities == second.judgement.probabilities).all()
     assert first.judgement.status == second.judgement.status
@@ -168,7 +168,7 @@ def test_every_fold_is_a_training_that_never_saw_what_it_judges(
 ) -> None:
     root, _ = folder
     work, trained = tmp_path / "w", []
-    train = fold_runs.train
+    train = by_training.train
 
     def once(data: Any, **options: Any) -> Any:
         if trained:
@@ -177,7 +177,7 @@ def test_every_fold_is_a_training_that_never_saw_what_it_judges(
         return train(data, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fold_runs, "train", once)
+        patch.setattr(by_training, "train", once)
         with pytest.raises(Interrupted, match="the same command goes on"):
             check_labels(root, work=work, **TRAINING)
     first = (work / "fold-1" / "predictions.parquet").read_bytes()
@@ -204,7 +204,7 @@ def test_weights_that_know_the_labels_are_refused(
 ) -> None:
     root, _ = folder
     options = {key: value for key, value in TRAINING.items() if key != "folds"}
-    run = fold_runs.train(root, out=tmp_path / "run", **options).model
+    run = by_training.train(root, out=tmp_path / "run", **options).model
     with pytest.raises(UserError, match=r"was trained on .* of these 161 photos"):
         check_labels(root, weights=run, work=tmp_path / "w", **KEEP)
     assert not (tmp_path / "w").exists()
