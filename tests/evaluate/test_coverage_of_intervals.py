@@ -39,6 +39,19 @@ def test_balanced_accuracy(recalls: np.ndarray, photos: list[int]) -> None:
     assert 0.94 <= held / SIMULATIONS <= 0.96
 
 
+@pytest.mark.parametrize(
+    ("recalls", "photos"),
+    [([0.9, 0.9], [50, 50]), ([0.95, 0.7], [200, 20]), ([0.99] * 10, [40] * 10)],
+)
+def test_balanced_accuracy_of_few_photos(recalls: list[float], photos: list[int]) -> None:
+    """So few values can come that no interval is right by 95 %."""
+    generator, held = np.random.default_rng(5), 0
+    for _ in range(SIMULATIONS):
+        low, high = balanced(generator.binomial(photos, recalls).tolist(), photos)
+        held += low <= float(np.mean(recalls)) <= high
+    assert 0.925 <= held / SIMULATIONS <= 0.96
+
+
 def test_balanced_where_nothing_varies() -> None:
     assert balanced([0, 0], [0, 0]) == (0.0, 1.0)
     assert balanced([10, 10, 0], [10, 10, 0]) == wilson(20, 20)  # classes without photos are none

@@ -87,7 +87,7 @@ class Page(HTMLParser):
 def measured(n: int = 412, k: int = 10, wrong: int = 9, names: Sequence[str] = ()) -> Evaluation:
     labels = np.arange(n) % k
     said = np.where(np.arange(n) < wrong, (labels + 1) % k, labels)
-    sharp = np.full((n, k), 0.1 / k)
+    sharp = np.full((n, k), 0.1 / k, np.float32)
     sharp[np.arange(n), said] += 0.9
     return evaluate(sharp, labels, names or [f"class {i}" for i in range(k)])
 
@@ -151,9 +151,10 @@ def rich(evaluation: Evaluation, n: int, k: int, pictures: bytes) -> dict[str, A
     said = np.where(generator.random(n) < 0.8, labels, generator.integers(0, k, n))
     other = np.where(generator.random(n) < 0.8, labels, generator.integers(0, k, n))
     sure = np.where(said == labels, generator.beta(8, 1, n), generator.beta(3, 2, n))
-    rows = np.repeat((1 - sure[:, None]) / k, k, axis=1).astype(np.float32)
-    rows[np.arange(n), said] += sure
-    found = calibration(rows, labels)
+    few = min(k, 20)  # columns, as nothing that is shown of them grows with their number
+    rows = np.repeat((1 - sure[:, None]) / few, few, axis=1).astype(np.float32)
+    rows[np.arange(n), said % few] += sure
+    found = calibration(rows, labels % few)
     differing = [
         {"path": f"{i}/" * 9, "truth": evaluation.classes[labels[i]], "label": "a", "other": "b"}
         for i in np.flatnonzero(said != other).tolist()
@@ -161,7 +162,7 @@ def rich(evaluation: Evaluation, n: int, k: int, pictures: bytes) -> dict[str, A
     pairs = confusion.most_confused(evaluation.confusion, SHOWN_PAIRS)
     sites = [f"site {i % 30}" for i in range(n)]
     return {
-        "trust": Trust(found, calibration(at_temperature(rows, 2.0), labels), 0.5,
+        "trust": Trust(found, calibration(at_temperature(rows, 2.0), labels % few), 0.5,
                        coverage(rows.max(1), said == labels)),
         "slices": slices((said == labels) & (labels % 3 > 0), {
             "site": sites, "brightness": generator.random(n), "row": labels % 3 + 0.5,
