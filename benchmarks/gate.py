@@ -156,7 +156,9 @@ def clean(data: Path, folder: Path, out: Path, sheets: Path | None) -> dict[str,
 def sheet(
     pairs: Sequence[tuple[Sequence[str], str]], root: Path, out: Path, side: int = 64
 ) -> None:
-    """Lay evenly dealt pairs out, the least alike first."""
+    """Lay evenly dealt pairs out, the least alike first; of no pairs no picture."""
+    if not pairs:
+        return
     step = max(1, len(pairs) // SHEET)
     chosen, columns = pairs[::step][:SHEET], 8
     size = (columns * (2 * side + 8), -(-len(chosen) // columns) * (side + 8))
