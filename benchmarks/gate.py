@@ -156,7 +156,9 @@ def clean(data: Path, folder: Path, out: Path, sheets: Path | None) -> dict[str,
 def sheet(
     pairs: Sequence[tuple[Sequence[str], str]], root: Path, out: Path, side: int = 64
 ) -> None:
-    """Lay evenly dealt pairs out, the least alike first."""
+    """Lay evenly dealt pairs out, the least alike first; of no pairs no picture."""
+    if not pairs:
+        return
     step = max(1, len(pairs) // SHEET)
     chosen, columns = pairs[::step][:SHEET], 8
     size = (columns * (2 * side + 8), -(-len(chosen) // columns) * (side + 8))
@@ -204,7 +206,7 @@ def faults(photos: Sequence[Photo], copies: int, per_kind: int, folder: Path) ->
 def lines(result: Mapping[str, Any]) -> Iterator[str]:
     """Yield the results as a page of Markdown."""
     yield "# What `resnets check` finds\n"
-    yield f"{result['date']}, {result['machine']}, {result['cores']} cores, beside other work\n"
+    yield f"{result['date']}, {result['machine']}, beside other work\n"
     yield "\n".join(f"    {command}" for command in result["commands"]) + "\n"
     versions = ", ".join(f"{name} {value}" for name, value in result["versions"].items())
     yield f"{versions}\n"
@@ -214,10 +216,13 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield "\n## Planted copies across splits\n"
         yield from _rows(planted["copies"], ("planted", "found"))
         yield (
-            f"\nOf {planted['good_photos']:,} photos to which nothing was done, the check says "
-            f"something of {sum(planted['good_photos_spoken_of'].values())}; it calls "
-            f"{planted['near_pairs_neither_planted']} pairs nearly the same that were not planted."
+            f"\n{planted['near_pairs_neither_planted']} pairs are called nearly the same that were "
+            f"not planted, {planted['share_of_pairs']:.2g} of all pairs."
         )
+        if "good_photos_spoken_of" in planted:
+            count = sum(planted["good_photos_spoken_of"].values())
+            good = planted["good_photos"]
+            yield f"Of {good:,} photos to which nothing was done, {count} are in other findings."
     sets = {name: row for name, row in result.items() if isinstance(row, dict) and "pairs" in row}
     if sets:
         yield "\n## Data as it is\n"
