@@ -3,18 +3,20 @@
     python benchmarks/unknown.py cifar10/ resnet20.safetensors fast.safetensors \\
         --others grocery/ sign-digits/
 
-Of CIFAR-10's test split, which trained no weights, one half is shown to the scores and the other
-half is the known photos that are judged; unknown are photos of the other folders, scaled as the
-network scales its own, and noise. Without data or models, and beside them, a network is trained on
-eight of the ten built-in signs, and the other two are unknown to it. AUROC is the chance that an
-unknown photo has the higher score of the two; FPR95 is the share of unknown photos that pass where
-95 % of the judged known ones do. `kept` is the share of judged known photos that pass the threshold
-that was set, for 95 %, on the photos shown (in five folds where a score is fitted to them).
+Of CIFAR-10's test split, which trained no weights, 2,000 photos are shown to the scores and 2,000
+others are the known photos that are judged; unknown are photos of the other folders, scaled as the
+network scales its own, and noise, 1,000 of each. Without data or models, and beside them, a network
+is trained on eight of the ten built-in signs, and the other two are unknown to it. AUROC is the
+chance that an unknown photo has the higher score of the two; FPR95 is the share of unknown photos
+that pass where 95 % of the judged known ones do. `kept` is the share of judged known photos that
+pass the threshold that was set, for 95 %, on the photos shown, in five folds. With ``--resume``
+networks that the result has already are not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.special import logsumexp, softmax
-from side_by_side import parser, target, write
+from side_by_side import machine, parser, target, write
 from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold
@@ -41,8 +43,8 @@ from resnets.weights import model_file
 from resnets.weights.known import Known
 from resnets.weights.model_file import Model
 
-MOST = 2_000
-"""Unknown photos of a source."""
+KNOWN, UNKNOWN = 2_000, 1_000
+"""Photos that are shown, as many judged; and unknown ones of a source."""
 Array = NDArray[np.float64]
 CHOSEN = "nearest neighbours (taken)"
 
@@ -73,7 +75,7 @@ def mahalanobis(relative: bool) -> Fit:
     """Lee et al. 2018, arXiv:1807.03888; relative: Ren et al. 2021, arXiv:2106.09022."""
 
     def squared(x: Array, mean: Array, precision: Array) -> Array:
-        return np.einsum("ij,jk,ik->i", x - mean, precision, x - mean)
+        return np.einsum("ij,ij->i", (x - mean) @ precision, x - mean)
 
     def fit(seen: Seen, model: Model) -> Score:
         x, labels = seen.features, seen.labels
@@ -214,11 +216,11 @@ def threshold(fit: Fit, shown: Seen, model: Model) -> float:
 
 def on_photos(path: Path, data: str, others: Sequence[str], most: int) -> dict[str, Any]:
     model = model_file.load(path)
-    tests = open_dataset(data).splits["test"]
+    tests = some(open_dataset(data).splits["test"], 2 * KNOWN * most // UNKNOWN)
     pixels, labels = photos(tests, model.preprocess)
     known = look(model, pixels, labels)
     order = np.random.default_rng(1).permutation(len(labels))
-    shown, judged = known[order[: len(order) // 2][:most]], known[order[len(order) // 2 :]]
+    shown, judged = known[order[: len(order) // 2]], known[order[len(order) // 2 :]]
     sources = {}
     for other in others:
         pixels, labels = photos(some(open_dataset(other).splits["all"], most), model.preprocess)
@@ -296,22 +298,49 @@ def table(found: Mapping[str, Any]) -> list[str]:
 
 def main() -> None:
     options = _options()
-    most, epochs = (200, 1) if options.quick else (MOST, 20)
-    found = [on_photos(path, options.data, options.others, most) for path in options.models]
-    found.append(on_signs(epochs, most))
-    lines = ["# What tells unknown photos", ""]
-    for one in found:
-        lines += table(one)
-    print("\n".join(lines))
-    if folder := target(options, "unknown"):
-        write(folder, {"networks": found})
-        (folder / "result.md").write_text("\n".join(lines), encoding="utf-8")
+    most, epochs = (100, 1) if options.quick else (UNKNOWN, 12)
+    folder = target(options, "unknown")
+    found = kept(folder) if options.resume and folder else {}
+    for path in options.models:
+        if path.stem not in found:
+            found[path.stem] = on_photos(path, options.data, options.others, most)
+            publish(folder, found)
+    if "signs" not in found:
+        found["signs"] = on_signs(epochs, most)
+        publish(folder, found)
+    print("\n".join(line for one in found.values() for line in table(one)))
+
+
+def kept(folder: Path) -> dict[str, Any]:
+    path = folder / "result.json"
+    there: dict[str, Any] = json.loads(path.read_text("utf-8"))["networks"] if path.exists() else {}
+    return there
+
+
+def publish(folder: Path | None, found: Mapping[str, Any]) -> None:
+    """Write what there is, for programs and for people."""
+    if not folder:
+        return
+    write(folder, {"networks": found})
+    about = machine()
+    lines = [
+        "# What tells unknown photos",
+        "",
+        f"{about['date']}, {about['machine']}, {about['system']}; "
+        + ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
+        "",
+        f"`{about['command']}`",
+        "",
+        *(line for one in found.values() for line in table(one)),
+    ]
+    (folder / "result.md").write_text("\n".join(lines), encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:
     made = parser(__doc__)
     made.add_argument("data", nargs="?", help="CIFAR-10 as class folders in train and test")
     made.add_argument("models", nargs="*", type=Path, help="model files that were trained on it")
+    made.add_argument("--resume", action="store_true", help="keep the networks that are written")
     made.add_argument("--others", nargs="*", default=[], help="folders of unknown photos")
     return made.parse_args()
 
