@@ -57,9 +57,9 @@ from resnets.weights import model_file
 LEAST = 0.95
 DRAWS = 2000
 BATCH = 16
-CURVES, FEW = 16, 12
-"""Photos that deletion and insertion are measured on, and those for methods of hundreds of passes,
-each where there are as many."""
+FEW = 8
+"""Photos of deletion and insertion, of the parts that are drawn anew one by one, and of methods
+that take hundreds of passes."""
 
 
 def guided(captum: Any, net: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
@@ -144,8 +144,8 @@ class Subject:
     def answers(self, net: ResNet) -> Tensor:
         return net(self.images).softmax(1)
 
-    def maps(self, mapper: Mapper, net: ResNet) -> NDArray[np.float32]:
-        count = min(FEW, len(self.images)) if mapper.method.dear else len(self.images)
+    def maps(self, mapper: Mapper, net: ResNet, most: int | None = None) -> NDArray[np.float32]:
+        count = min(FEW if mapper.method.dear else most or len(self.images), len(self.images))
         starts = range(0, count, BATCH)
         parts = [slice(start, min(start + BATCH, count)) for start in starts]
         return np.concatenate([mapper(net, self.images[p], self.classes[p]) for p in parts])
@@ -183,7 +183,7 @@ def judge(subject: Subject, method: Method, layer: str, seeds: int) -> dict[str,
         "passes": high <= LIMIT and auroc >= LEAST,
     }
     if not method.dear:
-        line |= by_part(subject, mapper, own)
+        line |= by_part(subject, mapper, own[:FEW])
     return line | faithfulness(subject, own)
 
 
@@ -193,7 +193,7 @@ def by_part(subject: Subject, mapper: Mapper, own: NDArray[np.float32]) -> dict[
 
     def mean(random: tuple[str, ...]) -> float:
         net = randomised(subject.net, random, 0, size)
-        return float(rank_correlation(own, subject.maps(mapper, net)).mean())
+        return float(rank_correlation(own, subject.maps(mapper, net, FEW)).mean())
 
     return {
         "cascade": {name: mean(random) for name, random in steps.items()},
@@ -210,7 +210,7 @@ def faithfulness(subject: Subject, own: NDArray[np.float32]) -> dict[str, Any]:
 
     found = [
         curves(answer, subject.images[i], int(subject.classes[i]), own[i], seed=i)
-        for i in range(min(CURVES, len(own)))
+        for i in range(min(FEW, len(own)))
     ]
     return {
         name: {

@@ -50,7 +50,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "rows",
         "display",
         "explain",
-        *("out_of_fold", "fold_features", "fold_runs", "label_check", "label_errors"),
+        "labelling",
     ),
     ("cli",),
     ("__init__", "__main__"),

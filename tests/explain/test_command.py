@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from resnets.explain.methods import METHODS
 
 Make = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
@@ -95,6 +98,11 @@ def test_bad_options_get_one_line(
     assert status == 2
     assert words in said
     assert not (tmp_path / "o.html").exists()
+
+
+def test_the_help_names_every_method(run: Run) -> None:
+    _, printed, _ = run("explain", "--help")
+    assert all(re.search(rf"\b{re.escape(name)}\b", printed) for name in METHODS)
 
 
 def test_nothing_but_broken_photos(make: Make, photos: Path, tmp_path: Path, run: Run) -> None:

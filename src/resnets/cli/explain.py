@@ -35,7 +35,8 @@ def command(
         ),
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="How; a name that is none lists those there are.")
+        str | None,
+        typer.Option(help="hirescam (if not given), gradcam, xgradcam, integrated or occlusion."),
     ] = None,
     label: Annotated[
         str | None, typer.Option("--class", help="The class to explain; else the predicted one.")

@@ -101,7 +101,7 @@ def _curve(
 ) -> NDArray[np.float64]:
     counts = torch.linspace(0, order.numel(), POINTS, device=order.device).view(-1, 1, 1, 1)
     steps = torch.where(order < counts, after, before)
-    return answer(steps)[:, label].double().cpu().numpy()
+    return answer(steps)[:, label].cpu().double().numpy()
 
 
 def _blurred(image: Tensor) -> Tensor:

@@ -110,14 +110,8 @@ def _occlusion(captum: Any, net: nn.Module, images: Tensor, classes: Tensor) -> 
 
 METHODS = {
     "gradcam": Method("Grad-CAM", "Selvaraju et al. 2017, arXiv:1610.02391", cam("GradCAM")),
-    "gradcam++": Method(
-        "Grad-CAM++", "Chattopadhay et al. 2018, arXiv:1710.11063", cam("GradCAMPlusPlus")
-    ),
     "hirescam": Method("HiResCAM", "Draelos & Carin 2020, arXiv:2011.08891", cam("HiResCAM")),
     "xgradcam": Method("XGrad-CAM", "Fu et al. 2020, arXiv:2008.02312", cam("XGradCAM")),
-    "layercam": Method(
-        "LayerCAM", "Jiang et al. 2021, doi:10.1109/TIP.2021.3089943", cam("LayerCAM")
-    ),
     "integrated": Method(
         "Integrated gradients",
         "Sundararajan et al. 2017, arXiv:1703.01365",
@@ -133,7 +127,8 @@ METHODS = {
         dear=True,
     ),
 }
-DEFAULT = "gradcam"
+DEFAULT = "hirescam"
+"""At the last stage it is Grad-CAM; at earlier ones its maps did better on deletion."""
 
 
 def check_installed() -> None:

@@ -12,7 +12,9 @@ from resnets.explain.faithful import ORDERS, Curve
 from resnets.explain.randomised import LIMIT, SEEDS
 from resnets.pages import within, write_page
 
-PICTURE_BYTES = 3_300_000
+MOST = 250
+"""Photos on a page."""
+PICTURE_BYTES = 2_700_000
 """For all pictures together, before base64 makes them a third larger."""
 WIDTH, HEIGHT = 200, 84
 """Of a chart, in its own units."""
@@ -21,9 +23,9 @@ WIDTH, HEIGHT = 200, 84
 def write_explanations(explained: Sequence[Explanation], explainer: Explainer, out: Path) -> None:
     """Write the page. Raises UserError if it cannot be written.
 
-    Where the pictures of all photos would make it too large, those of the last ones are left out.
+    It holds at most `MOST` photos, and leaves pictures out where it would be too large with them.
     """
-    entries = [_entry(one) for one in explained]
+    entries = [_entry(one) for one in explained[:MOST]]
     fits = within((entry["weight"] for entry in entries), PICTURE_BYTES)
     for entry, room in zip(entries, fits, strict=True):
         entry["shown"] = room
@@ -36,6 +38,7 @@ def write_explanations(explained: Sequence[Explanation], explainer: Explainer, o
         entries=entries,
         explainer=explainer,
         model=explainer.predictor.model,
+        inputs=len(explained),
         good=len(good),
         tested=len(trials),
         passed=sum(trial.passes is True for trial in trials),

@@ -28,7 +28,8 @@ EXTENTS = ("full", "quick", "none")
 @dataclass(frozen=True, eq=False)
 class Alike:
     """How alike a map is to that of a network of which `part` (and in a cascade all before it) is
-    random: the rank correlation of their cells, their SSIM, and the other map, ``h w``."""
+    random: the rank correlation of their cells, their SSIM, and the other map, ``h w``. Where all
+    is random, `part` names the seed."""
 
     part: str
     rank: float
@@ -99,7 +100,7 @@ class Rivals:
         self._net, self._size = net, size
         whole = parts(net)
         kinds: dict[str, list[tuple[str, tuple[str, ...], int]]] = {
-            "random": [(whole[-1], whole, seed) for seed in range(SEEDS)],
+            "random": [(f"seed {seed}", whole, seed) for seed in range(SEEDS)],
             "cascade": [(name, names, 0) for name, names in cascade(net).items()],
             "alone": [(name, (name,), 0) for name in whole],
         }

@@ -17,7 +17,7 @@ from resnets.data.folds import deal
 from resnets.data.samples import Samples
 from resnets.experiment import resume, train
 from resnets.files import atomic
-from resnets.out_of_fold import OutOfFold
+from resnets.labelling.out_of_fold import OutOfFold
 from resnets.training.run_folder import RunFolder
 
 

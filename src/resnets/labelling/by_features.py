@@ -23,8 +23,8 @@ from resnets.data.cache import ImageCache, Storage
 from resnets.data.folds import NEVER, deal
 from resnets.data.samples import Samples
 from resnets.files import atomic
+from resnets.labelling.out_of_fold import OutOfFold
 from resnets.nn import ResNet
-from resnets.out_of_fold import OutOfFold
 from resnets.training.distributed import Alone
 from resnets.training.machine import Machine, threads_restored
 from resnets.training.pooled import compute

@@ -17,10 +17,10 @@ from resnets.data.sources import Samples, open_dataset
 from resnets.errors import Interrupted, UserError
 from resnets.evaluate.mislabelled import find
 from resnets.experiment import fingerprint
-from resnets.fold_features import features, judge
-from resnets.fold_runs import from_trainings
-from resnets.label_check import LabelCheck
-from resnets.out_of_fold import OutOfFold
+from resnets.labelling.by_features import features, judge
+from resnets.labelling.by_training import from_trainings
+from resnets.labelling.found import LabelCheck
+from resnets.labelling.out_of_fold import OutOfFold
 from resnets.tasks.classify import Classify
 from resnets.training.budget import parse_budget
 from resnets.training.machine import default_workers

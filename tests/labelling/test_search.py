@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
-from resnets import fold_features, fold_runs, label_errors
-from resnets.cli.labels import check_outputs, look
+from resnets.cli.labels import check_options, look
 from resnets.data.images import decode
 from resnets.data.preprocess import Preprocess
 from resnets.data.sources import open_dataset
 from resnets.errors import Interrupted, UserError
-from resnets.label_errors import check_labels
+from resnets.labelling import by_features, by_training, search
+from resnets.labelling.search import check_labels
 from resnets.nn import ResNet
 from resnets.weights import model_file
 from resnets.weights.model_file import Model
@@ -80,7 +81,13 @@ def test_planted_labels_are_found_and_written_and_the_data_is_left_as_it_was(
     before = contents(root)
     out, page, table = (tmp_path / name for name in ("all.parquet", "page.html", "labels.csv"))
     found = look(
-        root, weights=weights, work=tmp_path / "w", out=out, report=page, write=table, **KEEP
+        root,
+        weights=weights,
+        work=tmp_path / "w",
+        out=out,
+        labels_report=page,
+        write_labels=table,
+        **KEEP,
     )
     assert contents(root) == before
     issues = json.loads(json.dumps(found.to_json(), allow_nan=False))
@@ -126,14 +133,14 @@ def test_what_was_stopped_goes_on_without_computing_it_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(label_errors, "judge", stop)
+        patch.setattr(search, "judge", stop)
         with pytest.raises(Interrupted, match="the same command goes on"):
             check_labels(root, **options)
     with monkeypatch.context() as patch:
-        patch.setattr(fold_features, "compute", stop)  # the features are there
+        patch.setattr(by_features, "compute", stop)  # the features are there
         first = check_labels(root, **options)
     with monkeypatch.context() as patch:
-        patch.setattr(label_errors, "features", stop)  # and now the answer is
+        patch.setattr(search, "features", stop)  # and now the answer is
         second = check_labels(root, **options)
     assert (first.judgement.probabilities == second.judgement.probabilities).all()
     assert first.judgement.status == second.judgement.status
@@ -161,7 +168,7 @@ def test_every_fold_is_a_training_that_never_saw_what_it_judges(
 ) -> None:
     root, _ = folder
     work, trained = tmp_path / "w", []
-    train = fold_runs.train
+    train = by_training.train
 
     def once(data: Any, **options: Any) -> Any:
         if trained:
@@ -170,7 +177,7 @@ def test_every_fold_is_a_training_that_never_saw_what_it_judges(
         return train(data, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fold_runs, "train", once)
+        patch.setattr(by_training, "train", once)
         with pytest.raises(Interrupted, match="the same command goes on"):
             check_labels(root, work=work, **TRAINING)
     first = (work / "fold-1" / "predictions.parquet").read_bytes()
@@ -197,7 +204,7 @@ def test_weights_that_know_the_labels_are_refused(
 ) -> None:
     root, _ = folder
     options = {key: value for key, value in TRAINING.items() if key != "folds"}
-    run = fold_runs.train(root, out=tmp_path / "run", **options).model
+    run = by_training.train(root, out=tmp_path / "run", **options).model
     with pytest.raises(UserError, match=r"was trained on .* of these 161 photos"):
         check_labels(root, weights=run, work=tmp_path / "w", **KEEP)
     assert not (tmp_path / "w").exists()
@@ -210,7 +217,32 @@ def test_bad_input_gets_one_line(folder: tuple[Path, set[str]], tmp_path: Path) 
     with pytest.raises(UserError, match="holds something else"):
         check_labels(root, work=tmp_path / "taken", **TRAINING)
     assert [path.name for path in (tmp_path / "taken").glob("[!.]*")] == ["mine.txt"]
-    with pytest.raises(UserError, match=r"labels\.txt: it is written as \.csv"):
-        check_outputs(None, None, tmp_path / "labels.txt", force=False)
+    with pytest.raises(UserError, match=r"--write-labels .*labels\.txt: it is written as \.csv"):
+        check_options(True, {"write_labels": tmp_path / "labels.txt"}, force=False)
     with pytest.raises(UserError, match=r"mine\.txt exists"):
-        check_outputs(None, tmp_path / "taken" / "mine.txt", None, force=False)
+        check_options(True, {"labels_report": tmp_path / "taken" / "mine.txt"}, force=False)
+    with pytest.raises(UserError, match="--epochs goes with --labels"):
+        check_options(False, {"epochs": 3, "size": None}, force=False)
+
+
+def test_the_command_judges_copies_together_and_writes_all_of_it(
+    folder: tuple[Path, set[str]], weights: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    root = tmp_path / "hands"
+    shutil.copytree(folder[0], root)
+    copies = []
+    for number in range(EACH, EACH + 20):  # mirrored hands: other content, found as copies
+        path = next(root.glob(f"*/{number}.png"))
+        copies.append((path, path.with_name(f"copy-{number}.png")))
+        ImageOps.mirror(Image.open(path)).save(copies[-1][1])
+    answer, out = tmp_path / "all.json", tmp_path / "all.parquet"
+    options = ("--weights", weights, "--work", tmp_path / "w", "--out", out, "--json", answer)
+    status, said, _ = run("check", root, "--labels", "--device", "cpu", "--workers", 1, *options)
+    assert status == 1  # a broken file, and copies
+    assert "labels look wrong" in said
+    found = json.loads(answer.read_text())
+    assert found["labels"]["judged"] == 4 * EACH + 20
+    folds = {row["path"]: row["fold"] for row in pq.read_table(out).to_pylist()}
+    assert all(folds[str(path)] == folds[str(copy)] for path, copy in copies)
+    status, _, said = run("check", root, "--folds", 3, "--write-labels", tmp_path / "a.csv")
+    assert (status, said) == (2, "resnets: error: --write-labels goes with --labels\n")

@@ -13,7 +13,7 @@ from resnets.data.sources import Dataset, Samples
 from resnets.evaluate.label_page import Suspect, write_labels_page
 from resnets.evaluate.mislabelled import Mislabelled, rows
 from resnets.files import atomic
-from resnets.out_of_fold import OutOfFold
+from resnets.labelling.out_of_fold import OutOfFold
 from resnets.pages import thumbnail
 
 SHOWN = 20
