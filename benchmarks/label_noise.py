@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from importlib import metadata
@@ -106,7 +107,7 @@ def scores(mask: NDArray[np.bool_], wrong: NDArray[np.bool_]) -> dict[str, float
 # -- the two ways ----------------------------------------------------------------------------------
 
 
-def by_features(options: argparse.Namespace, work: Path) -> tuple[dict[str, Any], Labels]:
+def by_features(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     """Judge the test photos on the features of a network that never saw them."""
     dataset = open_dataset(options.data, val_fraction=0.0)
     test = dataset.splits["test"]
@@ -128,13 +129,16 @@ def by_features(options: argparse.Namespace, work: Path) -> tuple[dict[str, Any]
             runs[kind].append({"seed": seed, **result})
     what = f"{len(samples):,} test photos, linear classifiers on features of {model.spec.name}"
     pairs = {a: dataset.classes[b] for a, b in zip(dataset.classes, near, strict=True)}
-    return {"what": what, "folds": FOLDS, "taken for": pairs, "runs": runs}, near
+    return {"what": what, "folds": FOLDS, "taken for": pairs, "runs": runs}
 
 
-def by_trainings(options: argparse.Namespace, near: Labels, work: Path) -> dict[str, Any]:
+def by_trainings(
+    options: argparse.Namespace, pairs: Mapping[str, str], work: Path
+) -> dict[str, Any]:
     """Judge some training photos by networks trained from scratch."""
     dataset = open_dataset(options.data, val_fraction=0.0)
     samples = thinned(dataset.splits["train"], options.scratch)
+    near = np.array([dataset.classes.index(pairs[name]) for name in dataset.classes])
     runs: dict[str, list[Any]] = {kind: [] for kind in options.kinds}
     for kind in options.kinds:
         noisy = plant(samples.labels, kind, 0, near)
@@ -216,10 +220,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         work.mkdir(exist_ok=True)
-        part, near = by_features(options, work)
+        done = work / "features.json"
+        part = json.loads(done.read_text()) if done.exists() else by_features(options, work)
+        done.write_text(json.dumps(part))
         keep(options, [part])
         if options.scratch:
-            keep(options, [part, by_trainings(options, near, work)])
+            keep(options, [part, by_trainings(options, part["taken for"], work)])
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from resnets import fold_features, fold_runs, label_errors
-from resnets.cli.labels import check_outputs, look
+from resnets.cli.labels import check_options, look
 from resnets.data.images import decode
 from resnets.data.preprocess import Preprocess
 from resnets.data.sources import open_dataset
@@ -80,7 +81,13 @@ def test_planted_labels_are_found_and_written_and_the_data_is_left_as_it_was(
     before = contents(root)
     out, page, table = (tmp_path / name for name in ("all.parquet", "page.html", "labels.csv"))
     found = look(
-        root, weights=weights, work=tmp_path / "w", out=out, report=page, write=table, **KEEP
+        root,
+        weights=weights,
+        work=tmp_path / "w",
+        out=out,
+        labels_report=page,
+        write_labels=table,
+        **KEEP,
     )
     assert contents(root) == before
     issues = json.loads(json.dumps(found.to_json(), allow_nan=False))
@@ -210,7 +217,32 @@ def test_bad_input_gets_one_line(folder: tuple[Path, set[str]], tmp_path: Path) 
     with pytest.raises(UserError, match="holds something else"):
         check_labels(root, work=tmp_path / "taken", **TRAINING)
     assert [path.name for path in (tmp_path / "taken").glob("[!.]*")] == ["mine.txt"]
-    with pytest.raises(UserError, match=r"labels\.txt: it is written as \.csv"):
-        check_outputs(None, None, tmp_path / "labels.txt", force=False)
+    with pytest.raises(UserError, match=r"--write-labels .*labels\.txt: it is written as \.csv"):
+        check_options(True, {"write_labels": tmp_path / "labels.txt"}, force=False)
     with pytest.raises(UserError, match=r"mine\.txt exists"):
-        check_outputs(None, tmp_path / "taken" / "mine.txt", None, force=False)
+        check_options(True, {"labels_report": tmp_path / "taken" / "mine.txt"}, force=False)
+    with pytest.raises(UserError, match="--epochs goes with --labels"):
+        check_options(False, {"epochs": 3, "size": None}, force=False)
+
+
+def test_the_command_judges_copies_together_and_writes_all_of_it(
+    folder: tuple[Path, set[str]], weights: Path, tmp_path: Path, run: Callable[..., Any]
+) -> None:
+    root = tmp_path / "hands"
+    shutil.copytree(folder[0], root)
+    copies = []
+    for number in range(EACH, EACH + 20):  # mirrored hands: other content, found as copies
+        path = next(root.glob(f"*/{number}.png"))
+        copies.append((path, path.with_name(f"copy-{number}.png")))
+        ImageOps.mirror(Image.open(path)).save(copies[-1][1])
+    answer, out = tmp_path / "all.json", tmp_path / "all.parquet"
+    options = ("--weights", weights, "--work", tmp_path / "w", "--out", out, "--json", answer)
+    status, said, _ = run("check", root, "--labels", "--device", "cpu", "--workers", 1, *options)
+    assert status == 1  # a broken file, and copies
+    assert "labels look wrong" in said
+    found = json.loads(answer.read_text())
+    assert found["labels"]["judged"] == 4 * EACH + 20
+    folds = {row["path"]: row["fold"] for row in pq.read_table(out).to_pylist()}
+    assert all(folds[str(path)] == folds[str(copy)] for path, copy in copies)
+    status, _, said = run("check", root, "--folds", 3, "--write-labels", tmp_path / "a.csv")
+    assert (status, said) == (2, "resnets: error: --write-labels goes with --labels\n")

@@ -119,7 +119,7 @@ def test_a_model_in_int8_is_refused(trained: Path) -> None:
     predictor = resnets.load(trained)
     small = dataclasses.replace(predictor.model, quantization={"engine": "openvino"})
     with pytest.raises(UserError, match="in int8 gives no features; take the one it was made from"):
-        Gate.of(small, predictor.ready, True)
+        Gate.of(small, predictor.ready, predictor.task, True)
 
 
 def test_half_precision_tells_them_too(trained: Path) -> None:

@@ -21,7 +21,7 @@ from resnets.data.loader import prefetch
 from resnets.engines import Ready
 from resnets.errors import UserError
 from resnets.nn import ResNet
-from resnets.training.inference import BATCH, Eager, probabilities
+from resnets.training.inference import BATCH, Answers, Eager, probabilities
 from resnets.weights.known import SHARE, Known
 from resnets.weights.model_file import Model
 
@@ -57,15 +57,17 @@ class Gate:
     """Answers with the probabilities and, after them, the novelty: ``N (classes + 1)``."""
 
     engine: Eager
+    answer: Answers
     known: Known
     classes: int
-    temperature: float
     threshold: float
     share: float
 
     @classmethod
-    def of(cls, model: Model, ready: Ready, keep: float | bool) -> Self:
+    def of(cls, model: Model, ready: Ready, answer: Answers, keep: float | bool) -> Self:
         """Make a model ready to reject; True is for keeping 0.95 of the known photos.
+
+        `answer` is what makes probabilities of its outputs.
 
         Raises:
           UserError: the model does not know its photos, its engine gives no features, or the share
@@ -77,17 +79,13 @@ class Gate:
                 f"--reject: the model file holds no known photos; it learns some by: {WAY_OUT}"
             )
         share = SHARE if keep is True else float(keep)
-        device = model.unknown.features.to(engine.device)
-        known = dataclasses.replace(model.unknown, features=device)
-        return cls(
-            engine, known, len(model.classes), model.temperature, known.threshold(share), share
-        )
+        features = model.unknown.features.to(engine.device).float()  # once, not for every batch
+        known = dataclasses.replace(model.unknown, features=features)
+        return cls(engine, answer, known, len(model.classes), known.threshold(share), share)
 
     def probabilities(self, outputs: Tensor) -> Tensor:
-        outputs = outputs.float()
-        answers, features = outputs[:, : self.classes], outputs[:, self.classes :]
-        sure = (answers / self.temperature).softmax(1)
-        return torch.cat([sure, self.known.novelty(features)[:, None]], 1)
+        answers = self.answer.probabilities(outputs[:, : self.classes])
+        return torch.cat([answers, self.known.novelty(outputs[:, self.classes :])[:, None]], 1)
 
     def summary(self) -> str:
         """One line for a terminal."""

@@ -177,7 +177,7 @@ class Predictor:
         Raises:
           UserError: the model does not know its photos, or it does not run on PyTorch.
         """
-        return Gate.of(self.model, self.ready, keep)
+        return Gate.of(self.model, self.ready, self.task, keep)
 
     def _rows(
         self, inputs: Iterable[tuple[str, Source]], gate: Gate | None = None

@@ -71,6 +71,20 @@ def test_two_folders_of_one_split_are_looked_into_all_the_same(make_folder: Make
     assert found.data.classes == ("class 0", "class 1")
 
 
+def test_data_without_a_single_photo(make_folder: Make, tmp_path: Path) -> None:
+    root = make_folder(count=2)
+    for file in root.rglob("*.png"):
+        file.write_bytes(b"no photo")
+    found = check(str(root))
+    assert len(found.findings["not-an-image"]) == 4
+    assert len(found.findings["class-unreadable"]) == 2
+    write_check_page(found, tmp_path / "check.html")
+    (tmp_path / "empty").mkdir()
+    found = check(str(tmp_path / "empty"))
+    assert "is empty" in found.findings["refused"][0].detail
+    write_check_page(found, tmp_path / "empty.html")
+
+
 def test_without_near(make_folder: Make) -> None:
     root = make_folder()
     with Image.open(root / "class 0" / "0.png") as image:

@@ -109,7 +109,7 @@ def _describe(pictures: NDArray[np.uint8], indices: NDArray[np.int64]) -> tuple[
     length = np.sqrt(np.square(described).sum((1, 2), keepdims=True))
     described /= np.maximum(length, 1e-6)
     return tuple(  # type: ignore[return-value]
-        np.ascontiguousarray(described[:, :, parity::2]).reshape(len(indices), -1)
+        np.ascontiguousarray(described[:, :, parity::2]).reshape(len(indices), LOW * LOW // 2)
         for parity in (0, 1)
     )
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Option
 
+from resnets.audit.kinds import Severity
+from resnets.cli import labels as label_options
 from resnets.cli.options import (
+    Device,
     Force,
     Json,
     LabelColumn,
@@ -67,6 +71,19 @@ def command(
     label_column: LabelColumn = None,
     workers: Workers = None,
     force: Force = False,
+    labels: label_options.Labels = False,
+    weights: label_options.Weights = None,
+    folds: label_options.Folds = 5,
+    recipe: label_options.Recipe = None,
+    epochs: label_options.Epochs = None,
+    budget: label_options.Budget = None,
+    model: label_options.Model = None,
+    size: label_options.Size = None,
+    work: label_options.Work = None,
+    out: label_options.Out = None,
+    labels_report: label_options.Report = None,
+    write_labels: label_options.Write = None,
+    device: Device = None,
 ) -> None:
     """Find what is wrong with photos, labels and splits before a model learns it."""
     if fail_on not in FAIL_ON:
@@ -75,6 +92,20 @@ def command(
         )
     for output in (json_path(json), report, write_split):
         check_output(output, force)
+    judging: dict[str, Any] = {
+        "weights": weights,
+        "recipe": recipe,
+        "epochs": epochs,
+        "budget": budget,
+        "model": model,
+        "size": size,
+        "work": work,
+        "out": out,
+        "labels_report": labels_report,
+        "write_labels": write_labels,
+        "device": device,
+    }
+    label_options.check_options(labels, judging, force)
     from resnets.audit.check import check
     from resnets.audit.splitting import WRITERS
     from resnets.console import Console
@@ -99,8 +130,9 @@ def command(
         test_fraction=test_fraction,
         split_table=split_table,
     )
-    if json:
-        write_json(found.to_dict(), json)
+    described = found.to_dict()
+    if json and json != "-":  # what follows may take long, and be stopped
+        write_json(described, json)
     if json != "-":
         _show(found)
     if write_split:
@@ -113,6 +145,15 @@ def command(
 
         write_check_page(found, report)
         console.say(f"report   {report}")
+    if labels:
+        groups = dict(zip(found.data.ids, found.copies.groups().tolist(), strict=True))
+        judging |= {"path_column": path_column, "label_column": label_column, "workers": workers}
+        judged = label_options.look(
+            data, groups, folds=folds, seed=seed, shown=json != "-", **judging
+        )
+        described["labels"] = judged.to_json()
+    if json:
+        write_json(described, json)
     worst = found.findings.worst
     raise typer.Exit(int(worst is not None and worst >= FAIL_ON[fail_on]))
 
@@ -120,22 +161,31 @@ def command(
 def _show(found: Audit) -> None:
     from rich.console import Console as RichConsole
 
-    described = found.to_dict()
-    screen = RichConsole(highlight=False, soft_wrap=False)
-    splits = ", ".join(f"{name} {count:,}" for name, count in described["splits"].items())
-    drawn = " (drawn as train would)" if found.data.drawn else ""
-    screen.print(
-        f"{found.data.root}: {described['photos']:,} photos, {described['classes']:,} classes"
-        + (f"; {splits}{drawn}" if splits else ""),
-        markup=False,
-        soft_wrap=True,
-    )
+    screen = RichConsole(highlight=False)
+    for line in _summary(found):
+        screen.print(line, markup=False, soft_wrap=True)
     if [*found.findings]:
         screen.print(_table(found))
-    counts = ", ".join(
-        f"{described[f'{name}s']:,} {name}s" for name in ("error", "warning", "note")
-    )
-    screen.print(f"{counts}; {described['seconds']:,.1f} s", markup=False)
+    counts = [_count(found.findings.count(s), str(s)) for s in reversed(Severity)]
+    screen.print(f"{', '.join(counts)}; {found.seconds:,.1f} s", markup=False)
+
+
+def _summary(found: Audit) -> Iterator[str]:
+    data, described = found.data, found.to_dict()
+    photos, classes = _count(len(data.ids), "photo"), _count(len(data.classes), "class", "classes")
+    splits = [f"{name} {count:,}" for name, count in described["splits"].items()]
+    drawn = " (drawn as train would)" if data.drawn else ""
+    yield f"{data.root}: {photos}, {classes}" + (f"; {', '.join(splits)}{drawn}" if splits else "")
+    for split, row in found.leaks.items():
+        if copies := row["exact"] + row["near"]:
+            yield (
+                f"{copies / row['photos']:.1%} of {split} is in train, too: {row['exact']:,} of "
+                f"{_count(row['photos'], 'photo')} pixel for pixel, {row['near']:,} nearly"
+            )
+
+
+def _count(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def _table(found: Audit) -> Table:

@@ -14,44 +14,46 @@ from resnets.errors import UserError
 if TYPE_CHECKING:
     from resnets.label_check import LabelCheck
 
+WITH = "For --labels: "
+
 Labels = Annotated[
     bool, Option("--labels", help="Look for wrong labels, by networks that never saw the photo.")
 ]
 Weights = Annotated[
     str | None,
-    Option(help="For --labels: a network of other photos, whose features judge: a model, a name."),
+    Option(help=f"{WITH}a network of other photos, whose features judge: a model file, a name."),
 ]
-Folds = Annotated[int, Option(min=2, help="For --labels: parts that are judged in turn.")]
+Folds = Annotated[int, Option(min=2, help=f"{WITH}parts that are judged in turn.")]
+Recipe = Annotated[str | None, Option(help=f"{WITH}of the trainings; fast if not given.")]
+Epochs = Annotated[int | None, Option(min=1, help=f"{WITH}of each training.")]
 Budget = Annotated[
-    str | None, Option(help="For --labels: time that the trainings may take together, as 30m.")
+    str | None, Option(help=f"{WITH}time that the trainings may take together, as 30m.")
 ]
-Epochs = Annotated[int | None, Option(min=1, help="For --labels: of each training.")]
-Recipe = Annotated[str | None, Option(help="For --labels: of the trainings; fast if not given.")]
-Model = Annotated[str | None, Option(help="For --labels: what is trained.")]
-Size = Annotated[int | None, Option(min=1, help="For --labels: side of its input, pixels.")]
+Model = Annotated[str | None, Option(help=f"{WITH}what is trained; by the photos if not given.")]
+Size = Annotated[int | None, Option(min=1, help=f"{WITH}side of its input, pixels.")]
 Work = Annotated[
     Path | None,
-    Option(help="For --labels: folder of what is computed; runs/<data>-labels-… if not given."),
+    Option(help=f"{WITH}folder of what is computed; runs/<data>-labels-<key> if not given."),
 ]
+Report = Annotated[Path | None, Option(help=f"{WITH}write a page with the photos.")]
+Write = Annotated[Path | None, Option(help=f"{WITH}write a CSV of them, for a person to decide.")]
 Out = Annotated[
-    Path | None, Option(help="For --labels: write all probabilities, a row a photo, as Parquet.")
+    Path | None, Option(help=f"{WITH}write all probabilities, a row a photo, as Parquet.")
 ]
-Report = Annotated[
-    Path | None, Option("--labels-report", help="For --labels: write a page with the photos.")
-]
-Write = Annotated[
-    Path | None,
-    Option("--write-labels", help="For --labels: write a CSV of them, for a person to decide."),
-]
+OUTPUTS = {"out": ".parquet", "labels_report": ".html", "write_labels": ".csv"}
 
 
-def check_outputs(out: Path | None, report: Path | None, write: Path | None, force: bool) -> None:
-    """Refuse outputs that exist, or are of another kind, before any work is done for them."""
-    for path in (out, report, write):
-        check_output(path, force)
-    for path, suffix in ((out, ".parquet"), (write, ".csv")):
-        if path and path.suffix != suffix:
-            raise UserError(f"{path}: it is written as {suffix}")
+def check_options(wanted: bool, options: Mapping[str, Any], force: bool) -> None:
+    """Refuse, before any work is done, options that nothing asks for, and outputs that exist or are
+    written as something else."""
+    for name, value in options.items():
+        flag = "--" + name.replace("_", "-")
+        if value is not None and not wanted:
+            raise UserError(f"{flag} goes with --labels")
+        if name in OUTPUTS and value is not None:
+            check_output(value, force)
+            if value.suffix != OUTPUTS[name]:
+                raise UserError(f"{flag} {value}: it is written as {OUTPUTS[name]}")
 
 
 def look(
@@ -59,8 +61,8 @@ def look(
     groups: Mapping[str, Hashable] | None = None,
     *,
     out: Path | None = None,
-    report: Path | None = None,
-    write: Path | None = None,
+    labels_report: Path | None = None,
+    write_labels: Path | None = None,
     shown: bool = True,
     **options: Any,
 ) -> LabelCheck:
@@ -74,12 +76,12 @@ def look(
     found = check_labels(data, groups=groups, **options)
     writers = (
         (out, found.write_probabilities),
-        (report, found.write_page),
-        (write, found.write_decisions),
+        (labels_report, found.write_page),
+        (write_labels, found.write_decisions),
     )
-    for path, writer in writers:
+    for path, write in writers:
         if path:
-            writer(path)
+            write(path)
     for line in found.lines() if shown else ():
         print(printable(line))
     return found

@@ -48,7 +48,7 @@ class Answers(Protocol):
     """What makes answers of outputs: a `Task`, say."""
 
     def probabilities(self, outputs: Tensor) -> Tensor:
-        """Return the outputs ``N outputs`` as users see them, of the same shape."""
+        """Return the outputs ``N outputs`` as users see them, a row for each."""
         ...
 
 

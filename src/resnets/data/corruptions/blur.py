@@ -35,15 +35,16 @@ def glass(
 ) -> Photo:
     """Take each pixel from somewhere within `reach`, between two blurs.
 
-    The paper's code swaps pixels one after another; here all are taken at once, which has the same
-    look at a hundredth of the time.
+    The published code sets out to swap pixels, and copies them: each gets the value of a neighbour
+    from `reach` pixels before it to `reach` - 1 after it, down and across.
     """
     height, width = photo.shape[:2]
     rows, columns = np.indices((height, width))
-    found, most = smooth(photo, sigma), round(reach)
+    found, most = smooth(photo, sigma), max(round(reach), 1)
     for _ in range(round(times)):
-        down, right = rng.integers(-most, most + 1, (2, height, width))
-        found = found[np.clip(rows + down, 0, height - 1), np.clip(columns + right, 0, width - 1)]
+        down, right = rng.integers(-most, most, (2, height, width))
+        down, right = np.clip(rows + down, 0, height - 1), np.clip(columns + right, 0, width - 1)
+        found = found[down, right]
     return smooth(found, sigma)
 
 
