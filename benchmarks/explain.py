@@ -15,8 +15,8 @@ The photos may be a part of CIFAR-10: in `benchmarks/results/explain` they are t
 class for training and the first 200 for testing, and the lines were run in pieces (``--resume``).
 
     resnets convert cifar10-resnet20-option-a.th a.safetensors
-    resnets train cifar10-part --model resnet20 --weights a.safetensors --recipe finetune --epochs 1 \\
-        --set lr=0.003 --set head_epochs=0 --seed 1 --out a2
+    resnets train cifar10-part --model resnet20 --weights a.safetensors --recipe finetune \\
+        --epochs 1 --set lr=0.003 --set head_epochs=0 --seed 1 --out a2
     resnets train sign-digits --model resnet18 --epochs 6 --out b
     resnets train sign-digits --model resnet18 --weights b/best.safetensors --recipe finetune \\
         --epochs 1 --set lr=0.003 --set head_epochs=0 --seed 1 --out b2
