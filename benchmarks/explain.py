@@ -11,13 +11,16 @@ rank correlation of their cells. A method passes where, on every network,
 Guided backpropagation, which is known to fail the first, and a CAM of random channels, which must
 fail the second, are controls. What does not pass is not offered by ``resnets explain``.
 
+The photos may be a part of CIFAR-10: in `benchmarks/results/explain` they are the first 600 of each
+class for training and the first 200 for testing, and the lines were run in pieces (``--resume``).
+
     resnets convert cifar10-resnet20-option-a.th a.safetensors
-    resnets train cifar10 --model resnet20 --weights a.safetensors --recipe finetune --epochs 1 \\
-        --set lr=0.003 --set head_epochs=0 --seed 1 --out a2
+    resnets train cifar10-part --model resnet20 --weights a.safetensors --recipe finetune \\
+        --epochs 1 --set lr=0.003 --set head_epochs=0 --seed 1 --out a2
     resnets train sign-digits --model resnet18 --epochs 6 --out b
     resnets train sign-digits --model resnet18 --weights b/best.safetensors --recipe finetune \\
         --epochs 1 --set lr=0.003 --set head_epochs=0 --seed 1 --out b2
-    python benchmarks/explain.py --network a.safetensors a2/best.safetensors cifar10 \\
+    python benchmarks/explain.py --network a.safetensors a2/best.safetensors cifar10-part \\
         --network b/best.safetensors b2/best.safetensors sign-digits
 """
 
@@ -51,6 +54,7 @@ from resnets.explain.randomised import (
     rank_correlation,
     ssim,
 )
+from resnets.extras import version
 from resnets.nn import ResNet
 from resnets.weights import model_file
 
@@ -265,6 +269,7 @@ def main() -> None:
                     lines[key] = judge(subject, method, layer, options.seeds)
                     print(list(table({key: lines[key]}))[-1], flush=True)
                     _save(folder, networks, options.seeds)
+    _save(folder, networks, options.seeds)
 
 
 def _kept(folder: Path | None) -> dict[str, Any]:
@@ -279,7 +284,8 @@ def _save(folder: Path | None, networks: Mapping[str, Any], seeds: int) -> None:
     if not folder:
         return
     rule = f"random ≤ {LIMIT} (upper end of the interval) and AUROC ≥ {LEAST}"
-    write(folder, {"rule": rule, "seeds": seeds, "networks": networks})
+    libraries = {name: version(name) for name in ("grad-cam", "captum", "scikit-learn")}
+    write(folder, {"rule": rule, "seeds": seeds, "libraries": libraries, "networks": networks})
     (folder / "result.md").write_text("\n".join(page(networks, rule)) + "\n", encoding="utf-8")
 
 
