@@ -68,7 +68,7 @@ def _stems(draw: st.DrawFn, unit: int, most: int, pools: tuple[str, ...] = POOLS
     channels = st.integers(1, max(1, most // unit)).map(lambda n: n * unit)
     return Stem(
         width=draw(channels),
-        kernel=draw(st.sampled_from([1, 3, 5, 7])),
+        kernel=draw(st.sampled_from([1, 2, 3, 4, 5, 7])),
         stride=draw(st.integers(1, 2)),
         pool=draw(st.sampled_from(pools)),
         hidden=tuple(draw(st.lists(channels, max_size=2))),
@@ -136,13 +136,14 @@ def _specs(draw: st.DrawFn) -> ResNetSpec:
 
 
 def _smallest(spec: ResNetSpec) -> int:
-    """Return the side of the smallest photo whose last map has two pixels, where one is too few:
-    a blur reflects the border, and torch refuses to normalise a group of one value."""
-    if spec.antialias != "blur" and spec.norm != "group":
-        return 1
+    """Return the side of a photo, small, whose last map has a pixel; or two, where one is too few:
+    a blur reflects the border, and torch refuses to normalise a group of one value. Even kernels
+    take one pixel each from their maps."""
     stems = [stem for stem in (spec.stem, *spec.entries) if stem]
     strides = [stem.stride * (1 if stem.pool == "none" else 2) for stem in stems]
-    return 2 * math.prod([*strides, *(spec.strides or [2] * len(spec.depths))])
+    whole = math.prod([*strides, *(spec.strides or [2] * len(spec.depths))])
+    taken = whole * sum(1 + len(stem.hidden) for stem in stems if stem.kernel % 2 == 0)
+    return taken + (2 * whole if spec.antialias == "blur" or spec.norm == "group" else 1)
 
 
 st.register_type_strategy(ResNetSpec, _specs())

@@ -54,7 +54,8 @@ class Conv(Layer):
     """A square convolution, `inputs` → `outputs` channels.
 
     Args:
-      padding: ``same`` (the kernel centred on the first pixel, as PyTorch pads) or ``tf``
+      padding: ``same`` (the kernel centred on the first pixel, as PyTorch pads; an even kernel has
+        no centre, and is padded by one pixel less than it would take to keep the size) or ``tf``
         (TensorFlow's 'same', which depends on the size of the photo and pads a stride-2 layer by
         one pixel less on the top and left).
       standardized: the weights of each filter are normalised before use (arXiv:1903.10520).
@@ -73,8 +74,14 @@ class Conv(Layer):
         weight = (self.outputs, self.inputs // self.groups, self.kernel, self.kernel)
         return {"weight": weight} | ({"bias": (self.outputs,)} if self.bias else {})
 
+    @property
+    def pad(self) -> int:
+        """Pixels that ``same`` pads each side by."""
+        return (self.kernel - 1) // 2
+
     def out(self, side: int) -> int:
-        return -(-side // self.stride)
+        lost = 0 if self.padding == "tf" else self.kernel - 1 - 2 * self.pad
+        return -(-(side - lost) // self.stride)
 
     def macs(self, pixels: int) -> int:
         return pixels * math.prod(self.tensors()["weight"])

@@ -71,7 +71,7 @@ class Stem(Replaceable):
       norm, act: whether these follow the last convolution.
 
     Raises:
-      ValueError: a field is out of range, or the kernel is even and so has no centre to pad about.
+      ValueError: a field is out of range.
     """
 
     width: int = 64
@@ -85,8 +85,6 @@ class Stem(Replaceable):
     def __post_init__(self) -> None:
         for name in ("width", "kernel", "stride"):
             check_int(f"stem {name}", getattr(self, name), 1)
-        if self.kernel % 2 == 0:
-            raise ValueError(f"stem kernel={self.kernel} is even: 'same' padding needs an odd one")
         check_choice("stem pool", self.pool, POOLS)
         check_ints("stem hidden", self.hidden, 1)
         for name in ("norm", "act"):

@@ -42,7 +42,7 @@ class Weights:
     ) -> Tensor:
         kernel = self.get(f"{name}.weight")
         shift = self.get(f"{name}.bias") if bias else None
-        return F.conv2d(x, kernel, shift, stride, kernel.shape[-1] // 2, groups=groups)
+        return F.conv2d(x, kernel, shift, stride, (kernel.shape[-1] - 1) // 2, groups=groups)
 
     def keras_conv(self, name: str, x: Tensor, stride: int = 1) -> Tensor:
         """TensorFlow's 'same' padding and a bias, for kernels not smaller than the stride."""
@@ -164,7 +164,7 @@ def resnet8_fast(net: Weights, x: Tensor) -> Tensor:
     """Its own description: pooling before the norms, one activated convolution in a block."""
     x = net.conv("conv1", x, bias=True).relu()
     for layer in ("layer1", "layer2", "layer3"):
-        x = F.max_pool2d(net.conv(f"{layer}.entry.conv1", x), 2)
+        x = F.max_pool2d(net.conv(f"{layer}.entry.conv1", x), 2, ceil_mode=True)
         x = net.bn(f"{layer}.entry.bn1", x).relu()
         x = x + net.bn(f"{layer}.0.bn1", net.conv(f"{layer}.0.conv1", x)).relu()
     return F.linear(x.amax((2, 3)), net.get("fc.weight")) / 9

@@ -51,7 +51,9 @@ class Reference:
             mean = weight.mean((1, 2, 3), keepdim=True)
             variance = weight.var((1, 2, 3), unbiased=False, keepdim=True)
             weight = (weight - mean) / torch.sqrt(variance + 1e-8)
-        x = padded(x, weight.shape[-1], stride, self.spec.padding == "tf")
+        kernel = weight.shape[-1]
+        around = [(kernel - 1) // 2] * 4
+        x = padded(x, kernel, stride, True) if self.spec.padding == "tf" else F.pad(x, around)
         return F.conv2d(x, weight, self.state.get(f"{name}.bias"), stride, groups=groups)
 
     def norm(self, name: str, x: Tensor) -> Tensor:

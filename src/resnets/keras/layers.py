@@ -74,7 +74,7 @@ def _uniform() -> keras.Initializer:
     return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
 
 
-def _shifted(plan: layers.Conv | layers.Pool) -> bool:
+def _shifted(plan: layers.Pool) -> bool:
     """Tell whether Keras' own 'same' moves the windows off centre, by padding the end more."""
     return plan.stride > 1 and plan.kernel > 1 and plan.kernel % 2 == 1
 
@@ -82,8 +82,8 @@ def _shifted(plan: layers.Conv | layers.Pool) -> bool:
 def _conv(plan: layers.Conv, name: str, x: Tensor) -> Tensor:
     kind = StandardizedConv2D if plan.standardized else keras.layers.Conv2D
     padding = "same"
-    if plan.padding == "same" and _shifted(plan):
-        x = keras.layers.ZeroPadding2D(plan.kernel // 2, **LAST, name=f"{name}_pad")(x)
+    if plan.padding == "same" and plan.kernel > 1 and (plan.stride > 1 or plan.kernel % 2 == 0):
+        x = keras.layers.ZeroPadding2D(plan.pad, **LAST, name=f"{name}_pad")(x) if plan.pad else x
         padding = "valid"
     conv = kind(
         plan.outputs,

@@ -61,7 +61,7 @@ def _conv(plan: layers.Conv) -> nn.Module:
         plan.outputs,
         plan.kernel,
         plan.stride,
-        padding=plan.kernel // 2 if plan.padding == "same" else 0,
+        padding=plan.pad if plan.padding == "same" else 0,
         groups=plan.groups,
         bias=plan.bias,
     )

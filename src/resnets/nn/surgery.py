@@ -154,7 +154,7 @@ def _dilate(block: nn.Module, first: int, then: int, unstride: bool) -> None:
     for layer in block.modules():
         if isinstance(layer, nn.Conv2d):
             layer.dilation = (dilation, dilation)
-            layer.padding = tuple(dilation * (side // 2) for side in layer.kernel_size)
+            layer.padding = tuple(dilation * ((side - 1) // 2) for side in layer.kernel_size)
             dilation = then if max(layer.stride) > 1 else dilation
         if unstride and isinstance(layer, nn.Conv2d):
             layer.stride = (1, 1)

@@ -149,7 +149,7 @@ def _conv(layer: Conv, op: Op, before: Layer | None, side: int) -> bool:
         "kernel": layer.kernel,
         "stride": layer.stride,
         "groups": layer.groups,
-        "pads": padding(layer.kernel, layer.stride, True) if same else centred(layer.kernel),
+        "pads": padding(layer.kernel, layer.stride, True) if same else (layer.pad,) * 4,
     }
 
 

@@ -137,8 +137,7 @@ def _square(sides: tuple[int, int]) -> list[int]:
 
 
 def _conv(g: Graph, name: str, plan: layers.Conv, module: nn.Conv2d, x: str, side: int) -> str:
-    half = plan.kernel // 2
-    pads = tf_same(side, plan.kernel, plan.stride) if plan.padding == "tf" else (half, half)
+    pads = tf_same(side, plan.kernel, plan.stride) if plan.padding == "tf" else (plan.pad,) * 2
     return g.add(
         "Conv",
         name,

@@ -114,7 +114,7 @@ def _benchmarks() -> Iterator[Row]:
             order="inner",
             strides=(1, 1, 1),
             bias="unnormed",
-            stem=Stem(24, 3, 1, "none", norm=False),
+            stem=Stem(24, 2, 1, "none", norm=False),
             entries=tuple(Stem(width, 3, 1, "early-max2") for width in (64, 256, 256)),
             head=Head("max", bias=False, scale=1 / 9),
             num_classes=10,
