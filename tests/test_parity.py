@@ -15,7 +15,7 @@ from PIL import Image
 import resnets
 from resnets.data.sources import open_dataset
 from resnets.evaluate.calibration import LEAST
-from resnets.evaluation import evaluate_model
+from resnets.judging.evaluation import evaluate_model
 from resnets.training import loop
 
 

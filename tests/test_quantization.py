@@ -14,7 +14,7 @@ import resnets
 from resnets import quantization
 from resnets.data.sources import open_dataset
 from resnets.errors import UserError
-from resnets.evaluation import evaluate_model
+from resnets.judging.evaluation import evaluate_model
 from resnets.quantization import quantize_model
 from resnets.spec import ResNetSpec, Stem
 from resnets.weights import model_file

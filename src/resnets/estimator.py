@@ -16,7 +16,7 @@ from resnets.data.labels import name_labels
 from resnets.data.sources import find_images
 from resnets.errors import UserError
 from resnets.experiment import train
-from resnets.heldout import open_for
+from resnets.judging.heldout import open_for
 from resnets.predict import Predictor
 from resnets.training.processes import launched
 

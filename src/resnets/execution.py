@@ -22,15 +22,15 @@ from resnets.decoding import decode_splits
 from resnets.display import Display
 from resnets.errors import Interrupted, UserError
 from resnets.evaluate import Evaluation
-from resnets.fitting import fitted
-from resnets.heldout import record_seen
+from resnets.judging.fitting import fitted
+from resnets.judging.heldout import record_seen
+from resnets.judging.reporting import report_result, write_predictions
+from resnets.judging.scoring import headline, score
+from resnets.judging.slicing import slice_result
 from resnets.nn import ResNet
 from resnets.nn.surgery import pass_through, whiten_stem, zero_init_residual
 from resnets.novelty import some
 from resnets.predict import Predictor
-from resnets.reporting import report_result, write_predictions
-from resnets.scoring import headline, score
-from resnets.slicing import slice_result
 from resnets.spec import ResNetSpec
 from resnets.tasks.classify import Classify
 from resnets.training import checkpoint

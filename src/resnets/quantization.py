@@ -20,9 +20,9 @@ from resnets.data.sources import Dataset
 from resnets.engines.int8 import NEEDS, PURPOSE, quantize
 from resnets.errors import UserError
 from resnets.extras import require
-from resnets.heldout import open_for
+from resnets.judging.heldout import open_for
+from resnets.judging.scoring import SplitResult, headline, score
 from resnets.predict import Predictor
-from resnets.scoring import SplitResult, headline, score
 from resnets.version import VERSION
 from resnets.weights.model_file import Model
 

@@ -81,9 +81,9 @@ def command(
 
         atlas.check(map_)
     from resnets.evaluate import words
-    from resnets.evaluation import evaluate_model
     from resnets.files import printable
-    from resnets.robustness import named
+    from resnets.judging.evaluation import evaluate_model
+    from resnets.judging.robustness import named
 
     columns = {"path_column": path_column, "label_column": label_column}
     result = evaluate_model(

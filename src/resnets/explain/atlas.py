@@ -19,9 +19,9 @@ from resnets.explain.features import features_of
 from resnets.explain.maps import readied
 from resnets.explain.marks import Polygon, mark, path
 from resnets.files import atomic, printable
+from resnets.judging.scoring import SplitResult
 from resnets.pages import thumbnail, write_page
 from resnets.predict import Predictor
-from resnets.scoring import SplitResult
 
 MOST = 2000
 """Photos on a map; of more, so many are drawn with `SEED`."""

@@ -16,8 +16,8 @@ from resnets.data.corruptions import CORRUPTIONS
 from resnets.data.sources import open_dataset
 from resnets.errors import UserError
 from resnets.evaluate.robustness import LOST, Robustness, figure, summarise
+from resnets.judging.robustness import measure, named, sample
 from resnets.predict import Predictor
-from resnets.robustness import measure, named, sample
 from resnets.training.inference import BATCH
 
 Run = Callable[..., tuple[int, str, str]]

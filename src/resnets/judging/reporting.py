@@ -16,9 +16,9 @@ from resnets.evaluate import ReportPhoto, write_report
 from resnets.evaluate.confusion import most_confused
 from resnets.evaluate.report import SHOWN_MISTAKES, SHOWN_PAIRS, Examples, Trust
 from resnets.files import atomic
+from resnets.judging.scoring import SplitResult
 from resnets.pages import thumbnail
 from resnets.predict import Predictor
-from resnets.scoring import SplitResult
 
 EACH = 2
 """Photos on either side of a pair of classes."""

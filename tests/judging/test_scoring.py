@@ -15,8 +15,8 @@ from PIL import Image
 
 import resnets
 from resnets.data.preprocess import Preprocess
-from resnets.evaluation import evaluate_model
 from resnets.extras import installed
+from resnets.judging.evaluation import evaluate_model
 from resnets.nn import ResNet
 from resnets.predict import Predictor
 from resnets.tasks.classify import Outputs

@@ -17,7 +17,7 @@ from resnets.data.samples import Samples
 from resnets.data.tables import read_values
 from resnets.errors import UserError
 from resnets.evaluate.slices import MOST, Values, slices
-from resnets.scoring import SplitResult
+from resnets.judging.scoring import SplitResult
 
 FOLDER = "folder:"
 NOTHING: Mapping[str, Values] = MappingProxyType({})

@@ -11,7 +11,7 @@ from PIL import Image
 
 import resnets
 from resnets.errors import UserError
-from resnets.evaluation import evaluate_model
+from resnets.judging.evaluation import evaluate_model
 
 
 def draw(folder: Path, seed: int, numbers: range) -> None:

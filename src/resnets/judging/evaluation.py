@@ -13,13 +13,13 @@ from resnets.console import Console
 from resnets.data.cache import ImageCache, Storage
 from resnets.errors import UserError
 from resnets.evaluate.comparison import Compared, compare
-from resnets.fitting import fitted
-from resnets.heldout import check_classes, open_for, seen_by
+from resnets.judging.fitting import fitted
+from resnets.judging.heldout import check_classes, open_for, seen_by
+from resnets.judging.reporting import report_result, write_predictions
+from resnets.judging.robustness import measure
+from resnets.judging.scoring import SplitResult, score
+from resnets.judging.slicing import read_facts, slice_result
 from resnets.predict import Predictor
-from resnets.reporting import report_result, write_predictions
-from resnets.robustness import measure
-from resnets.scoring import SplitResult, score
-from resnets.slicing import read_facts, slice_result
 from resnets.training.inference import score_split
 from resnets.weights import model_file
 
