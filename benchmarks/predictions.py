@@ -339,7 +339,7 @@ def agreement(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     """Return how often each way names the class that torch in float32 names, and the right one."""
     import numpy as np
 
-    from resnets.judging.evaluation import open_for
+    from resnets.judging.heldout import open_for
 
     base = load(options.model, BASE)
     _, samples, split, _ = open_for(base, options.data, None, {})
