@@ -103,6 +103,20 @@ def test_a_model_without_known_photos_says_what_to_do(trained: Path) -> None:
         Predictor.of(bare).predict(stripes(1), reject=True)
 
 
+def test_a_class_called_unknown_cannot_be_told_from_what_is_rejected(
+    trained: Path, folder: Path, run: Run
+) -> None:
+    odd = dataclasses.replace(model_file.load(trained), classes=("unknown", "1"))
+    with pytest.raises(UserError, match="--reject: the model has a class called unknown"):
+        Predictor.of(odd).predict(stripes(1), reject=True)
+    assert Predictor.of(odd).predict(photos(1)[0])[0].label == "unknown"  # the class itself
+    path = folder.parent / "odd.safetensors"
+    model_file.save(odd, path)
+    status, printed, said = run("predict", path, folder, "--reject")
+    assert (status, printed) == (2, "")
+    assert "a class called unknown" in said
+
+
 def test_too_few_validation_photos_are_no_error(tmp_path: Path) -> None:
     run = resnets.train(photos(60), val_fraction=0.1, out=tmp_path / "run", **OPTIONS)
     assert model_file.load(run.model).unknown is None

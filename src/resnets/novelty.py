@@ -27,6 +27,8 @@ from resnets.weights.model_file import Model
 
 MOST, MOST_OF_CLASS = 2_000, 5
 """Known photos that are kept: so many, or so many of a class where that is more."""
+UNKNOWN = "unknown"
+"""The label of what is rejected."""
 WAY_OUT = "resnets evaluate MODEL DATA --calibrate DST.safetensors"
 
 
@@ -70,9 +72,14 @@ class Gate:
         `answer` is what makes probabilities of its outputs.
 
         Raises:
-          UserError: the model does not know its photos, its engine gives no features, or the share
-            is out of range.
+          UserError: the model does not know its photos, or has a class called ``unknown``; its
+            engine gives no features, or the share is out of range.
         """
+        if UNKNOWN in model.classes:
+            raise UserError(
+                f"--reject: the model has a class called {UNKNOWN}, and rows could not tell it "
+                "from photos that are rejected; train it with another name for that class"
+            )
         engine = _with_features(model, ready, "--reject")
         if model.unknown is None:
             raise UserError(

@@ -16,7 +16,7 @@ from resnets.data.images import DecodeError
 from resnets.data.loader import prefetch
 from resnets.engines import Ready, check, device_for, open_engine
 from resnets.errors import UserError
-from resnets.novelty import Gate
+from resnets.novelty import UNKNOWN, Gate
 from resnets.tasks.classify import Classify
 from resnets.training.inference import BATCH, Answers, Engine, probabilities
 from resnets.training.machine import Machine, default_workers
@@ -25,7 +25,6 @@ from resnets.weights.model_file import Model
 
 T = TypeVar("T")
 Say = Callable[[str], None]
-UNKNOWN = "unknown"
 Source = str | Path | bytes | Image.Image | NDArray[Any]
 
 
@@ -155,7 +154,8 @@ class Predictor:
         share of known photos keeps its label; True is for 0.95.
 
         Raises:
-          UserError: the model does not know its photos, or it does not run on PyTorch.
+          UserError: the model does not know its photos, has a class called ``unknown``, or does not
+            run on PyTorch.
         """
         gate = None if reject is False else self.gate(reject)
         classes = len(self.classes)
@@ -175,7 +175,8 @@ class Predictor:
         """Return what rejects photos, keeping this share of known ones; True is for 0.95.
 
         Raises:
-          UserError: the model does not know its photos, or it does not run on PyTorch.
+          UserError: the model does not know its photos, has a class called ``unknown``, or does not
+            run on PyTorch.
         """
         return Gate.of(self.model, self.ready, self.task, keep)
 

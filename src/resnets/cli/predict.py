@@ -43,7 +43,8 @@ def command(
     from resnets.console import Console
     from resnets.data.sources import find_images
     from resnets.engines.choose import ENOUGH
-    from resnets.predict import UNKNOWN, Predictor
+    from resnets.novelty import UNKNOWN
+    from resnets.predict import Predictor
     from resnets.rows import open_rows
 
     console = Console()
@@ -75,7 +76,7 @@ def command(
                 advance(1)
                 total += 1
                 failed += row.status != "ok"
-                rejected += row.label == UNKNOWN
+                rejected += reject and row.label == UNKNOWN
         if total >= ENOUGH:
             rate, ready = total / (monotonic() - began), predictor.ready
             console.say(f"speed    {rate:,.3g} images/s ({ready.name}, {ready.precision})")
