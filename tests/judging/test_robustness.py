@@ -12,6 +12,7 @@ import pytest
 
 import resnets
 from resnets.console import Console
+from resnets.data.cache import ImageCache
 from resnets.data.corruptions import CORRUPTIONS
 from resnets.data.sources import open_dataset
 from resnets.errors import UserError
@@ -80,6 +81,22 @@ def test_moves_alone_have_no_mean(
     assert [row.name for row in result.rows] == ["mirror", "shift", "scale"]
     assert result.mean is None
     assert 0 < result.rows[0].consistency <= 1
+
+
+def test_no_decoded_photo_is_kept(
+    trained: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[ImageCache] = []
+
+    def make(*options: Any) -> ImageCache:
+        made.append(ImageCache(*options))
+        return made[-1]
+
+    monkeypatch.setattr("resnets.judging.robustness.ImageCache", make)
+    found(trained, "mirror")
+    (cache,) = made
+    assert cache.sizes.all()  # all were decoded
+    assert all(cache.rows(i, 1) is None for i in range(100))
 
 
 def test_names_and_groups() -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from resnets.console import Console
-from resnets.data.cache import ImageCache, choose_storage
+from resnets.data.cache import ImageCache, Storage
 from resnets.data.corruptions import CORRUPTIONS, MOVES, corrupt
 from resnets.data.loader import prefetch
 from resnets.data.samples import Samples
@@ -75,8 +73,7 @@ def measure(
     if limit is not None and limit < len(samples):
         samples = sample(samples, limit)
     preprocess, n = predictor.model.preprocess, len(samples)
-    size = n * preprocess.resize**2 * preprocess.channels
-    cache = ImageCache(samples, preprocess, choose_storage(size, Path(tempfile.gettempdir())))
+    cache = ImageCache(samples, preprocess, Storage("none"))  # each batch is fetched once
     variants = [CLEAN, *((name, s) for name in names for s in CORRUPTIONS[name].severities)]
     keys = [key(name) for name in samples.ids]
 
