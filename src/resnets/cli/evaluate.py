@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from resnets.cli.options import (
     write_json,
 )
 from resnets.errors import UserError
+
+if TYPE_CHECKING:
+    from resnets.judging.scoring import SplitResult
 
 
 def command(
@@ -68,25 +71,35 @@ def command(
     force: Force = False,
 ) -> None:
     """Measure a model on labelled photos, with a 95 % interval."""
-    for output in (json_path(json), report, out, calibrate, map_):
-        check_output(output, force)
-    if out and out.suffix != ".parquet":
-        raise UserError(f"{out}: every prediction is written as .parquet")
-    if calibrate and calibrate.suffix != ".safetensors":
-        raise UserError(f"{calibrate}: a model file ends in .safetensors")
+    check_output(json_path(json), force)
+    check_output(report, force, (".html",))
+    check_output(out, force, (".parquet",))
+    check_output(calibrate, force, (".safetensors",))
+    check_output(map_, force, (".html", ".png"))
     if limit is not None and robustness is None:
         raise UserError(f"--limit {limit}: is for --robustness")
-    if map_:
-        from resnets.explain import atlas
-
-        atlas.check(map_)
-    from resnets.evaluate import words
-    from resnets.files import printable
     from resnets.judging.evaluation import evaluate_model
     from resnets.judging.robustness import named
 
+    further: dict[str, Any] = {}
+    if map_:
+        from resnets.explain import atlas
+
+        further["check"] = atlas.check
+
+    def tell(result: SplitResult) -> None:
+        values = result.to_json()
+        try:
+            if map_:
+                values["map"] = atlas.of_result(model, result, device, workers, map_)
+        finally:  # whatever becomes of the map
+            if json:
+                write_json(values, json)
+            if json != "-":
+                _print(result)
+
     columns = {"path_column": path_column, "label_column": label_column}
-    result = evaluate_model(
+    evaluate_model(
         model,
         data,
         split,
@@ -102,19 +115,22 @@ def command(
         out=out,
         robustness=named(robustness) if robustness is not None else (),
         limit=limit,
+        told=tell,
+        **further,
     )
-    values = result.to_json()
-    if map_:
-        values["map"] = atlas.of_result(model, result, device, workers, map_)
-    if json:
-        write_json(values, json)
-    if json != "-":
-        print(result.evaluation.summary())
-        lines = words.details(result.evaluation)
-        lines += words.trust(result.calibration, result.uncalibrated, result.coverage)
-        lines += words.slices(result.slices)
-        lines += [f"beside   {words.comparison(result.compared)}"] if result.compared else []
-        for line in lines:
-            print(printable(line))
-        for line in result.robustness.lines() if result.robustness else ():
-            print(line)
+
+
+def _print(result: SplitResult) -> None:
+    """Print what people read of a result."""
+    from resnets.evaluate import words
+    from resnets.files import printable
+
+    print(result.evaluation.summary())
+    lines = words.details(result.evaluation)
+    lines += words.trust(result.calibration, result.uncalibrated, result.coverage)
+    lines += words.slices(result.slices)
+    lines += [f"beside   {words.comparison(result.compared)}"] if result.compared else []
+    for line in lines:
+        print(printable(line))
+    for line in result.robustness.lines() if result.robustness else ():
+        print(line)

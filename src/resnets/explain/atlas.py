@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,6 @@ PICTURES, PICTURE_SIDE = 60, 62
 """Thumbnails at most, and their side in units of the map."""
 NAMES, NAME_WIDTH, NAME_HEIGHT = 40, 110, 26
 """Names of classes written on the map at most, and the room that each takes."""
-FORMATS = (".html", ".png")
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,10 +100,12 @@ class Atlas:
         return placed
 
 
-def check(out: Path) -> None:
-    """Raise UserError for a file that no map is written to."""
-    if out.suffix not in FORMATS:
-        raise UserError(f"--map {out}: a map is written as {' or '.join(FORMATS)}")
+def check(predictor: Predictor, samples: Sized) -> None:
+    """Raise UserError for a model that is quantised, or too few photos for a map."""
+    if predictor.model.quantization:
+        raise UserError("--map: a model in int8 gives no features; take the one it was made from")
+    if len(samples) < FEWEST:
+        raise UserError(f"--map: {len(samples)} photos, and a map needs {FEWEST} or more")
 
 
 def of_result(
@@ -129,8 +131,7 @@ def draw(predictor: Predictor, result: SplitResult, console: Console) -> Atlas:
       UserError: there are too few, or the model is quantised.
     """
     scored = result.scored
-    if len(scored) < FEWEST:
-        raise UserError(f"--map: {len(scored)} photos, and a map needs {FEWEST} or more")
+    check(predictor, scored)
     net = predictor.machine.place(readied(predictor.model.network()))
     rows = np.arange(len(scored))
     if len(rows) > MOST:
@@ -175,7 +176,6 @@ def _pictures(
 
 def write(atlas: Atlas, title: str, split: str, out: Path) -> None:
     """Write the map as a page or a picture. Raises UserError if it cannot be written."""
-    check(out)
     if out.suffix == ".png":
         with atomic(out) as temporary:
             picture(atlas).save(temporary, "PNG")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from resnets.console import Console
 from resnets.data.cache import ImageCache, Storage
+from resnets.data.samples import Samples
 from resnets.errors import UserError
 from resnets.evaluate.comparison import Compared, compare
 from resnets.judging.fitting import fitted
@@ -21,7 +22,7 @@ from resnets.judging.scoring import SplitResult, score
 from resnets.judging.slicing import read_facts, slice_result
 from resnets.predict import Predictor
 from resnets.training.inference import score_split
-from resnets.weights import model_file
+from resnets.weights import known, model_file
 
 FITTED_ON = ("val", "all")
 """Splits that a model may be fitted on: it would flatter a test, and training is too easy."""
@@ -45,6 +46,8 @@ def evaluate_model(
     robustness: Sequence[str] = (),
     limit: int | None = None,
     console: Console | None = None,
+    check: Callable[[Predictor, Samples], None] = lambda predictor, samples: None,
+    told: Callable[[SplitResult], None] = lambda result: None,
 ) -> SplitResult:
     """Measure a model file on labelled data.
 
@@ -62,6 +65,9 @@ def evaluate_model(
         the model as it was.
       report, out: files for the HTML report and for every prediction (Parquet).
       robustness: names of `resnets.data.corruptions` to judge it under, too, on `limit` photos.
+      check: refuses the model or the photos for what is wanted of the result, before any work.
+      told: gets the result when `report` and `out` are written, before anything is fitted: what
+        fails then loses nothing of it.
 
     Raises:
       UserError: the model or the data cannot be used, or their classes differ.
@@ -83,6 +89,11 @@ def evaluate_model(
     dataset, samples, split, how = open_for(predictor, data, split, columns or {}, beside)
     if calibrate and np.isin(samples.keys(), seen_by(predictor.model)).any() and split == "all":
         raise UserError(f"--calibrate --split all: training saw photos of {data}; take val")
+    if calibrate and len(samples) < known.LEAST:
+        raise UserError(
+            f"--calibrate: {len(samples)} photos of {split}, and {known.LEAST} or more are needed"
+        )
+    check(predictor, samples)
     console.say(f"data     {dataset.root}: {len(samples):,} photos of {split} ({how})")
     cache = ImageCache(samples, predictor.model.preprocess, Storage("none"))
     look = slices is not None or report is not None
@@ -93,13 +104,14 @@ def evaluate_model(
     compared = _compare(result, predictor, other, str(against), console) if other else None
     hardened = measure(predictor, samples, robustness, console, limit) if robustness else None
     result = dataclasses.replace(result, compared=compared, robustness=hardened)
-    if calibrate:
-        _calibrate(predictor, result, calibrate, console)
     if out:
         write_predictions(result, predictor.classes, out)
     if report:
         title = f"{predictor.model.spec.name} on {dataset.name}"
         report_result(result, predictor, report, title, dataset)
+    told(result)
+    if calibrate:
+        _calibrate(predictor, result, calibrate, console)
     return result
 
 
@@ -134,6 +146,6 @@ def _compare(
 def _calibrate(predictor: Predictor, result: SplitResult, path: Path, console: Console) -> None:
     model = fitted(predictor, result.cache, result.split, console).model
     if not model.calibration and model.unknown is None:
-        raise UserError("nothing could be fitted, and nothing is written")
+        raise UserError(f"nothing could be fitted, and {path} is not written")
     model_file.save(model, path)
     console.say(f"wrote    {path}")

@@ -36,7 +36,8 @@ class SplitResult:
       scored: which of them do, as positions.
       probabilities: ``scored classes``, at the model's `temperature`.
       evaluation: the figures over those that decode.
-      looks: of the whole split ``N 3``, as `LOOKS` names them, if they were asked for; else empty.
+      looks, sizes: of the whole split, if the photos were looked at: ``N 3`` as `LOOKS` names them,
+        and their width and height, ``N 2``, 0 for those that do not decode.
       slices: how good it is on parts of them, if that was asked for.
       compared: how it compares with another model, if that was asked for.
       robustness: how good it is on corrupted photos, if that was asked for.
@@ -49,6 +50,7 @@ class SplitResult:
     evaluation: Evaluation
     temperature: float
     looks: NDArray[np.float32]
+    sizes: NDArray[np.int32]
     slices: tuple[Slice, ...] = ()
     compared: Compared | None = None
     robustness: Robustness | None = None
@@ -142,10 +144,18 @@ def score(
             seen=advance,
             look=see if look else None,
         )
+    sizes = cache.sizes
     if look:  # each process has seen its own
-        seen = (ranks or Alone()).sum(torch.from_numpy(np.nan_to_num(seen))).numpy()
+        together = ranks or Alone()
+        seen = together.sum(torch.from_numpy(np.nan_to_num(seen))).numpy()
+        # Several may have decoded a photo, for training, say: the mean over those that have.
+        known = torch.from_numpy(sizes)
+        count = together.sum((known > 0).int()).clamp(min=1)
+        sizes = (together.sum(known) // count).numpy()
     figures = evaluate(values, samples.labels[scored], predictor.classes)
-    return SplitResult(split, cache, scored, values, figures, predictor.model.temperature, seen)
+    return SplitResult(
+        split, cache, scored, values, figures, predictor.model.temperature, seen, sizes
+    )
 
 
 def headline(figures: Evaluation) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnets.data.columns import SUFFIXES
+from resnets.audit.tables import find_table
 from resnets.data.looks import LOOKS
 from resnets.data.samples import Samples
 from resnets.data.tables import read_values
@@ -30,8 +30,8 @@ def read_facts(
 
     Args:
       samples: of `data`, which `open_dataset` opened with `columns`.
-      names: columns of the table ``data``, or ``folder:N`` for the Nth folder of a photo's path
-        below the data, from 1.
+      names: columns of the table that `data` is or holds, or ``folder:N`` for the Nth folder of a
+        photo's path below the data, from 1.
 
     Raises:
       UserError: there is no such column, or no table.
@@ -48,7 +48,7 @@ def slice_result(result: SplitResult, facts: Mapping[str, Values] = NOTHING) -> 
     """Return the result, whose photos were looked at, with its slices: by what the photos look
     like, then by `facts` of the whole split."""
     scored = result.scored
-    width, height = np.where(result.cache.sizes, result.cache.sizes, np.nan)[scored].T
+    width, height = np.where(result.sizes, result.sizes, np.nan)[scored].T
     known: dict[str, Values] = {
         "shorter side, px": np.minimum(width, height),
         "width / height": width / height,
@@ -74,12 +74,13 @@ def _folders(ids: Sequence[str], name: str) -> list[str]:
 
 def _column(data: Any, name: str, ids: Sequence[str], columns: Mapping[str, Any]) -> Values:
     """Return a column as numbers, where all are and they are many, else as texts."""
-    if not isinstance(data, str | Path) or Path(data).suffix.lower() not in SUFFIXES:
+    table = find_table(Path(data)) if isinstance(data, str | Path) else None
+    if table is None:
         raise UserError(
-            f"--slice {name}: {data} is no table; name a .csv or .parquet file, or folder:1 for "
-            "the folders of its photos"
+            f"--slice {name}: {data} is no table, nor a folder of one; name a .csv or .parquet "
+            "file, or folder:1 for the folders of its photos"
         )
-    texts = read_values(Path(data), name, ids, **columns)
+    texts = read_values(table, name, ids, **columns)
     numbers = _numbers(texts)
     return texts if numbers is None or len(set(texts)) <= MOST else numbers
 
