@@ -15,8 +15,11 @@ import resnets
 from resnets.data.cache import ImageCache, Storage
 from resnets.data.sources import open_dataset
 from resnets.errors import UserError
+from resnets.explain import trial
 from resnets.explain.explainer import Explainer, Explanation
 from resnets.explain.neighbours import Album
+from resnets.explain.randomised import randomised
+from resnets.nn import ResNet
 
 Make = Callable[..., Path]
 
@@ -70,6 +73,26 @@ def test_a_photo_has_the_same_map_alone_and_among_others(make: Make, photos: Pat
     assert among.trial
     assert alone.trial
     assert among.trial.rank == pytest.approx(alone.trial.rank, abs=1e-3)
+
+
+@pytest.mark.parametrize(("room", "made"), [(trial.KEPT, 3), (0, 9)])
+def test_random_networks_are_made_once(
+    room: int, made: int, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = []
+
+    def build(net: ResNet, names: tuple[str, ...], seed: int, size: int) -> ResNet:
+        seeds.append(seed)
+        return randomised(net, names, seed, size)
+
+    monkeypatch.setattr(trial, "randomised", build)
+    monkeypatch.setattr(trial, "KEPT", room)
+    monkeypatch.setattr("resnets.explain.explainer.BATCH", 2)
+    explainer = Explainer.load(make(), "cpu", test="quick")
+    drawn = np.random.default_rng(0).integers(0, 255, (5, 32, 32, 3))
+    found = list(explainer.explain((str(i), p.astype(np.uint8)) for i, p in enumerate(drawn)))
+    assert len(seeds) == made  # of three batches
+    assert len({one.trial.rank for one in found if one.trial}) > 2
 
 
 def test_photos_can_be_arrays_and_pictures(make: Make) -> None:

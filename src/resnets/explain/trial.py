@@ -23,6 +23,8 @@ from resnets.explain.randomised import (
 from resnets.nn import ResNet
 
 EXTENTS = ("full", "quick", "none")
+KEPT = 2**30
+"""Bytes of random networks that are kept for the next photos; further ones are made anew."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +107,8 @@ class Rivals:
             "alone": [(name, (name,), 0) for name in whole],
         }
         self._kinds = {k: v for k, v in kinds.items() if extent == "full" or k == "random"}
+        self._made: dict[tuple[tuple[str, ...], int], ResNet] = {}
+        self._most = KEPT // sum(tensor.nbytes for tensor in net.state_dict().values())
 
     def __len__(self) -> int:
         return sum(map(len, self._kinds.values()))
@@ -125,8 +129,7 @@ class Rivals:
             found[kind] = [[] for _ in own]
             for part, names, seed in rivals:
                 if (names, seed) not in known:  # the last step of the cascade is random throughout
-                    rival = randomised(self._net, names, seed, self._size)
-                    known[names, seed] = mapper(rival, images, classes)
+                    known[names, seed] = mapper(self._rival(names, seed), images, classes)
                 other = known[names, seed]
                 ranks, alike = rank_correlation(own, other), ssim(mine, enlarge(other, self._size))
                 for i, row in enumerate(found[kind]):
@@ -139,3 +142,10 @@ class Rivals:
             )
             for i in range(len(own))
         ]
+
+    def _rival(self, names: tuple[str, ...], seed: int) -> ResNet:
+        """Return a random network; the first are kept, as every batch asks for all in order."""
+        made = self._made.get((names, seed)) or randomised(self._net, names, seed, self._size)
+        if len(self._made) < self._most:
+            self._made[names, seed] = made
+        return made
