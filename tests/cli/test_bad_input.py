@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -374,3 +375,65 @@ def _png_header(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     pixels = chunk(b"IDAT", zlib.compress(b"\0" * 100))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
+
+
+# -- explain, and what is asked of predict and evaluate -------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("explain MODEL nothing.png -k 3", ["-k 3: is for --neighbours"]),
+        ("explain MODEL nothing.png --path-column p", ["--path-column p: is for --neighbours"]),
+        ("explain MODEL PHOTOS --out o.txt", ["--out o.txt", ".html", ".png"]),
+        ("explain MODEL PHOTOS --out no/o.html", ["no is not a folder"]),
+        ("explain MODEL PHOTOS --method magic", ["--method magic"]),
+        ("explain MODEL PHOTOS --layer layer7", ["--layer layer7", "no such stage"]),
+        ("explain MODEL PHOTOS --class drak", ["--class drak", "did you mean dark?"]),
+        ("explain MODEL PHOTOS --neighbours nothing", ["nothing"]),
+        ("explain MODEL empty/*.png", ["empty/*.png"]),
+        ("predict MODEL PHOTOS --out o.txt", ["o.txt", ".parquet, .csv, .jsonl"]),
+        ("predict MODEL PHOTOS --keep 0.9", ["--keep 0.9: is for --reject"]),
+        ("predict MODEL PHOTOS --reject", ["--reject", "evaluate MODEL DATA --calibrate"]),
+        ("predict CALLED PHOTOS --reject", ["--reject", "a class called unknown"]),
+        ("evaluate MODEL PHOTOS --calibrate o.pt", ["o.pt", ".safetensors"]),
+        (
+            "evaluate MODEL PHOTOS --calibrate o.safetensors --split test",
+            ["--calibrate --split test", "take val"],
+        ),
+        ("evaluate MODEL FEW --calibrate o.safetensors --split all", ["--calibrate: 4 photos"]),
+        ("evaluate MODEL PHOTOS --robustness blurr", ["--robustness blurr", "did you mean blur?"]),
+        ("evaluate MODEL PHOTOS --limit 5", ["--limit 5: is for --robustness"]),
+        ("evaluate MODEL PHOTOS --against nothing.safetensors", ["nothing.safetensors"]),
+        ("evaluate MODEL PHOTOS --against CALLED", ["only in", "unknown"]),
+        ("evaluate MODEL PHOTOS --slice site", ["--slice site", "no table", "folder:1"]),
+        ("evaluate MODEL PHOTOS --slice folder:0", ["--slice folder:0", "from 1"]),
+        ("evaluate MODEL PHOTOS --report o.pdf", ["o.pdf", "ends in .html"]),
+        ("evaluate MODEL PHOTOS --out o.csv", ["o.csv", "ends in .parquet"]),
+        ("evaluate MODEL PHOTOS --map o.pdf", ["o.pdf", "ends in .html or .png"]),
+        ("evaluate MODEL PHOTOS --map no/o.html", ["no is not a folder"]),
+        ("evaluate MODEL FEW --map o.html --split all", ["--map: 4 photos", "10 or more"]),
+    ],
+)
+def test_what_cannot_be_asked_of_a_model(
+    run: Run,
+    photos: Path,
+    model: Path,
+    tmp_path: Path,
+    command: str,
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from resnets.weights import model_file
+
+    called, few = tmp_path / "called.safetensors", tmp_path / "few"
+    classes = ("light", "unknown")
+    model_file.save(dataclasses.replace(model_file.load(model), classes=classes), called)
+    for name in ("dark/0.png", "dark/1.png", "light/0.png", "light/1.png"):
+        (few / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photos / name, few / name)
+    before = snapshot(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    known = {"MODEL": model, "PHOTOS": photos, "CALLED": called, "FEW": few}
+    refused(run(*(known.get(word, word) for word in command.split())), *words)
+    assert snapshot(tmp_path) == before
