@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from resnets.explain.explainer import BATCH, Explainer
 from resnets.explain.methods import METHODS
+from resnets.explain.output import Output
 
 Make = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
@@ -88,6 +93,10 @@ def test_a_folder_has_a_picture_of_each_and_a_page(
         (("--method", "magic"), "--method magic: unknown; one of: "),
         (("--class", "cat"), "no such class"),
         (("--layer", "stem"), "no such stage"),
+        (("-k", "3"), "-k 3: is for --neighbours"),
+        (("--nearest", "3"), "-k 3: is for --neighbours"),
+        (("--path-column", "p"), "--path-column p: is for --neighbours"),
+        (("--label-column", "l"), "--label-column l: is for --neighbours"),
     ],
 )
 def test_bad_options_get_one_line(
@@ -106,10 +115,37 @@ def test_the_help_names_every_method(run: Run) -> None:
 
 
 def test_nothing_but_broken_photos(make: Make, photos: Path, tmp_path: Path, run: Run) -> None:
-    out = tmp_path / "o.html"
-    status, printed, _ = run("explain", make(), photos / "broken.png", "--out", out)
+    page, picture = tmp_path / "o.html", tmp_path / "o.png"
+    status, printed, said = run("explain", make(), photos / "broken.png", "--out", page)
     assert status == 2
     assert "not an image" in printed
+    assert f"wrote    {page}" in said
+    status, printed, said = run("explain", make(), photos / "broken.png", "--out", picture)
+    assert status == 2
+    assert "not an image" in printed
+    assert "wrote" not in said
+    assert not picture.exists()
+
+
+def test_pictures_are_written_as_they_come_and_few_are_kept(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnets.explain.page.MOST", 3)
+    explainer = Explainer.load(make(), "cpu", test="none")
+    photos = np.random.default_rng(0).integers(0, 255, (2 * BATCH, 32, 32, 3)).astype(np.uint8)
+    output = Output(explainer, tmp_path / "out", len(photos))
+    alive = []
+    for number, one in enumerate(explainer.explain((f"{i}", p) for i, p in enumerate(photos)), 1):
+        output.add(one)
+        alive.append(weakref.ref(one))
+        assert len(list((tmp_path / "out").iterdir())) == number
+    del one
+    gc.collect()
+    assert sum(reference() is not None for reference in alive) == 3
+    output.close()
+    text = (tmp_path / "out" / "explain.html").read_text()
+    assert text.count("<article>") == 3
+    assert f"The first 3 of {2 * BATCH} are shown" in text
 
 
 def test_a_map_of_a_split(make: Make, tmp_path: Path, run: Run, browser: Browser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resnets.explain.atlas import Atlas, picture, write
-from resnets.explain.embedding import Plane, call_out, lay_out, neighbours_right
+from resnets.errors import UserError
+from resnets.explain.atlas import Atlas, check, picture, write
+from resnets.explain.embedding import FEWEST, Plane, call_out, lay_out, neighbours_right
 from resnets.explain.marks import SHAPES, mark
 from resnets.pages import thumbnail
+from resnets.predict import Predictor
 
 
 def test_groups_stay_groups() -> None:
@@ -98,3 +101,13 @@ def test_a_map_with_many_classes(
     assert text.count("<li>") == classes
     browser(tmp_path / "map.html")
     assert picture(atlas).height > 1000
+
+
+def test_a_model_in_int8_is_refused_a_map_before_any_work(make: Callable[..., Path]) -> None:
+    predictor = Predictor.load(make(), "cpu")
+    check(predictor, range(FEWEST))
+    small = dataclasses.replace(predictor.model, quantization={"engine": "openvino"})
+    with pytest.raises(UserError, match="--map: a model in int8 gives no features"):
+        check(dataclasses.replace(predictor, model=small), range(FEWEST))
+    with pytest.raises(UserError, match="--map: 9 photos, and a map needs 10 or more"):
+        check(predictor, range(FEWEST - 1))

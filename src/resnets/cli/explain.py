@@ -20,8 +20,7 @@ from resnets.cli.options import (
     write_json,
 )
 from resnets.errors import UserError
-
-PAGE, PICTURE = ".html", ".png"
+from resnets.explain import PAGE, PICTURE
 
 
 def command(
@@ -52,7 +51,9 @@ def command(
     neighbours: Annotated[
         str | None, typer.Option(help="Data whose nearest training photos are shown.")
     ] = None,
-    nearest: Annotated[int, typer.Option("-k", min=1, help="How many of them.")] = 5,
+    nearest: Annotated[
+        int | None, typer.Option("--nearest", "-k", min=1, help="How many of them; 5.")
+    ] = None,
     path_column: PathColumn = None,
     label_column: LabelColumn = None,
     json: Json = None,
@@ -64,13 +65,19 @@ def command(
     out = out or Path("explain.html")
     check_output(json_path(json), force)
     _check(out, force)
+    for option, value in {
+        "-k": nearest,
+        "--path-column": path_column,
+        "--label-column": label_column,
+    }.items():
+        if value is not None and neighbours is None:
+            raise UserError(f"{option} {value}: is for --neighbours")
     from resnets.console import Console
     from resnets.data.sources import find_images
     from resnets.explain.explainer import Explainer
     from resnets.explain.methods import DEFAULT, check_installed
     from resnets.explain.neighbours import Album
-    from resnets.explain.output import caption, line, write_pictures
-    from resnets.explain.page import write_explanations
+    from resnets.explain.output import Output, caption, line
     from resnets.predict import Predictor
 
     check_installed()
@@ -94,24 +101,26 @@ def command(
             predictor.model,
             explainer.net,
             columns=columns,
-            k=nearest,
+            k=nearest or 5,
             workers=predictor.workers,
             console=console,
         )
+    output = Output(explainer, out, len(found))
+    rows, lines, failed = [], [], 0
     with console.track("Explaining", len(found), "photos") as advance:
         items = ((path, path) for path in found)
-        explained = list(explainer.explain(items, label, top, advance))
-    if out.suffix == PAGE:
-        write_explanations(explained, explainer, out)
-    else:
-        write_pictures(explained, explainer, out)
+        for one in explainer.explain(items, label, top, advance):
+            output.add(one)
+            rows += [one.to_json()] if json else []
+            lines.append(line(one))
+            failed += one.status != "ok"
+    output.close()
     if json:
-        write_json({**explainer.to_json(), "photos": [one.to_json() for one in explained]}, json)
+        write_json({**explainer.to_json(), "photos": rows}, json)
     if json != "-":
-        for one in explained:
-            print(line(one))
-    console.say(f"wrote    {out}")
-    failed = sum(one.status != "ok" for one in explained)
+        print("\n".join(lines))
+    if output.written:
+        console.say(f"wrote    {out}")
     if failed:
         console.warn(f"{failed:,} of {len(found):,} are not explained; their rows say why")
     if failed == len(found):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
+from resnets.explain import PAGE, PICTURE
 from resnets.explain.explainer import Explainer, Explanation
-from resnets.explain.page import write_explanations
+from resnets.explain.page import Page
 from resnets.explain.pictures import side_by_side
 from resnets.files import atomic, printable
 
@@ -31,28 +31,44 @@ def line(one: Explanation) -> str:
     return "\t".join(shown)
 
 
-def write_pictures(explained: Sequence[Explanation], explainer: Explainer, out: Path) -> None:
-    """Write a picture of one photo, or into a folder one of each and a page of all.
+class Output:
+    """What is written of photos as they are explained: a page, a picture of one photo, or into a
+    folder a picture of each and a page of all.
 
     A picture is called by its number and its photo's name, as photos of two folders may share one.
-
-    Raises:
-      UserError: one cannot be written.
     """
-    said = caption(explainer).partition(" ")[2].strip()
-    good = [(i, one) for i, one in enumerate(explained, 1) if one.status == "ok"]
-    if out.suffix:
-        for _, one in good:
-            _save(one, said, out)
-        return
-    out.mkdir(exist_ok=True)
-    digits = len(str(len(explained)))
-    for i, one in good:
+
+    def __init__(self, explainer: Explainer, out: Path, photos: int) -> None:
+        """Write to `out`, of so many photos. Raises UserError if a file cannot be written."""
+        self._explainer, self._out = explainer, out
+        self._said = caption(explainer).partition(" ")[2].strip()
+        self._digits, self._number = len(str(photos)), 0
+        self._page = None if out.suffix == PICTURE else Page()
+        self.written = False
+        """Whether there is anything at `out`: of a photo that does not decode there is no picture.
+        """
+        if not out.suffix:
+            out.mkdir(exist_ok=True)
+
+    def add(self, one: Explanation) -> None:
+        """Write the photo's picture, if pictures are written, and put it on the page."""
+        self._number += 1
+        if self._page:
+            self._page.add(one)
+        if one.status == "ok" and self._out.suffix != PAGE:
+            with atomic(self._picture_of(one)) as temporary:
+                side_by_side(one, self._said).save(temporary, "PNG")
+            self.written = True
+
+    def close(self) -> None:
+        """Write the page, if there is one."""
+        if self._page:
+            out = self._out if self._out.suffix else self._out / "explain.html"
+            self._page.write(self._explainer, out)
+            self.written = True
+
+    def _picture_of(self, one: Explanation) -> Path:
+        if self._out.suffix:
+            return self._out
         stem = printable(Path(one.path).stem)[:80]
-        _save(one, said, out / f"{i:0{digits}}-{stem}.png")
-    write_explanations(explained, explainer, out / "explain.html")
-
-
-def _save(one: Explanation, said: str, path: Path) -> None:
-    with atomic(path) as temporary:
-        side_by_side(one, said).save(temporary, "PNG")
+        return self._out / f"{self._number:0{self._digits}}-{stem}.png"

@@ -13,41 +13,51 @@ from resnets.explain.randomised import LIMIT, SEEDS
 from resnets.pages import within, write_page
 
 MOST = 250
-"""Photos on a page."""
+"""Photos on a page; of others nothing is kept."""
 PICTURE_BYTES = 2_700_000
 """For all pictures together, before base64 makes them a third larger."""
 WIDTH, HEIGHT = 200, 84
 """Of a chart, in its own units."""
 
 
-def write_explanations(explained: Sequence[Explanation], explainer: Explainer, out: Path) -> None:
-    """Write the page. Raises UserError if it cannot be written.
+class Page:
+    """A page that photos are added to as they are explained.
 
-    It holds at most `MOST` photos, and leaves pictures out where it would be too large with them.
+    It holds at most `MOST` of them, counts the others, and leaves pictures out where it would be
+    too large with them.
     """
-    entries = [_entry(one) for one in explained[:MOST]]
-    fits = within((entry["weight"] for entry in entries), PICTURE_BYTES)
-    for entry, room in zip(entries, fits, strict=True):
-        entry["shown"] = room
-    good = [one for one in explained if one.status == "ok"]
-    trials = [one.trial for one in good if one.trial]
-    write_page(
-        out,
-        "resnets.explain",
-        "explain.html.j2",
-        entries=entries,
-        explainer=explainer,
-        model=explainer.predictor.model,
-        inputs=len(explained),
-        good=len(good),
-        tested=len(trials),
-        passed=sum(trial.passes is True for trial in trials),
-        limit=LIMIT,
-        seeds=SEEDS,
-        orders=ORDERS,
-        bar=pictures.jpeg(pictures.colour_bar(256, 8)),
-        chart={"width": WIDTH, "height": HEIGHT},
-    )
+
+    def __init__(self) -> None:
+        self._entries: list[dict[str, Any]] = []
+        self._counts = {"inputs": 0, "good": 0, "tested": 0, "passed": 0}
+
+    def add(self, one: Explanation) -> None:
+        self._counts["inputs"] += 1
+        self._counts["good"] += one.status == "ok"
+        self._counts["tested"] += one.trial is not None
+        self._counts["passed"] += one.trial is not None and one.trial.passes is True
+        if len(self._entries) < MOST:
+            self._entries.append(_entry(one))
+
+    def write(self, explainer: Explainer, out: Path) -> None:
+        """Write it. Raises UserError if it cannot be written."""
+        fits = within((entry["weight"] for entry in self._entries), PICTURE_BYTES)
+        for entry, room in zip(self._entries, fits, strict=True):
+            entry["shown"] = room
+        write_page(
+            out,
+            "resnets.explain",
+            "explain.html.j2",
+            entries=self._entries,
+            explainer=explainer,
+            model=explainer.predictor.model,
+            limit=LIMIT,
+            seeds=SEEDS,
+            orders=ORDERS,
+            bar=pictures.jpeg(pictures.colour_bar(256, 8)),
+            chart={"width": WIDTH, "height": HEIGHT},
+            **self._counts,
+        )
 
 
 def _entry(one: Explanation) -> dict[str, Any]:
