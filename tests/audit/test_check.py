@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngImageFile
 
 from resnets.audit.check import check
 from resnets.audit.page import write_check_page
@@ -83,6 +87,46 @@ def test_data_without_a_single_photo(make_folder: Make, tmp_path: Path) -> None:
     found = check(str(tmp_path / "empty"))
     assert "is empty" in found.findings["refused"][0].detail
     write_check_page(found, tmp_path / "empty.html")
+
+
+def png_header(width: int, height: int) -> bytes:
+    """Return a PNG that says how large it is, and holds next to nothing of it."""
+    with io.BytesIO() as file:
+        Image.new("1", (8, 8)).save(file, "PNG")
+        content = bytearray(file.getvalue())
+    content[16:24] = struct.pack(">II", width, height)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    return bytes(content)
+
+
+def test_photos_are_decoded_once_and_too_large_ones_never(
+    make_folder: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_folder(count=3)
+    (root / "class 0" / "huge.png").write_bytes(png_header(13_000, 12_000))
+    sizes = []
+    load_prepare = PngImageFile.load_prepare
+
+    def note(image: PngImageFile) -> None:
+        sizes.append(image.size)
+        load_prepare(image)
+
+    monkeypatch.setattr(PngImageFile, "load_prepare", note)
+    (case,) = check(str(root)).findings["bomb"]
+    assert case.where == ("class 0/huge.png",)
+    assert sizes == [(32, 32)] * 6
+
+
+def test_exif_behind_the_pixels_of_a_png_is_seen(make_folder: Make) -> None:
+    root = make_folder()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    body = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    photo = root / "class 0" / "0.png"
+    content = photo.read_bytes()
+    photo.write_bytes(content[:-12] + chunk + content[-12:])  # before IEND
+    assert [case.where for case in check(str(root)).findings["turned"]] == [("class 0/0.png",)]
 
 
 def test_without_near(make_folder: Make) -> None:
