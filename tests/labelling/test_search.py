@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -210,13 +211,32 @@ def test_weights_that_know_the_labels_are_refused(
     assert not (tmp_path / "w").exists()
 
 
-def test_bad_input_gets_one_line(folder: tuple[Path, set[str]], tmp_path: Path) -> None:
+def test_the_folder_is_of_one_use_of_the_weights(
+    folder: tuple[Path, set[str]], weights: Path, tmp_path: Path
+) -> None:
+    model = model_file.load(weights)
+    other = dataclasses.replace(model, preprocess=Preprocess.for_photos(32, 40, 3))
+    model_file.save(other, tmp_path / "other.safetensors")
+    work = tmp_path / "w"
+    check_labels(folder[0], weights=weights, work=work, folds=2, **KEEP)
+    with pytest.raises(UserError, match="holds something else"):
+        check_labels(folder[0], weights=tmp_path / "other.safetensors", work=work, folds=2, **KEEP)
+
+
+def test_bad_input_gets_one_line(
+    folder: tuple[Path, set[str]], weights: Path, tmp_path: Path
+) -> None:
     root, _ = folder
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="holds something else"):
         check_labels(root, work=tmp_path / "taken", **TRAINING)
     assert [path.name for path in (tmp_path / "taken").glob("[!.]*")] == ["mine.txt"]
+    ways: tuple[dict[str, Any], ...] = ({}, {"weights": weights})
+    for way in ways:
+        with pytest.raises(UserError, match=r"--folds 200: .* 161 is the most"):
+            check_labels(root, work=tmp_path / "w", folds=200, **KEEP, **way)
+    assert not (tmp_path / "w").exists()
     with pytest.raises(UserError, match=r"--write-labels .*labels\.txt: it is written as \.csv"):
         check_options(True, {"write_labels": tmp_path / "labels.txt"}, force=False)
     with pytest.raises(UserError, match=r"mine\.txt exists"):
