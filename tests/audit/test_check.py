@@ -157,7 +157,9 @@ def test_the_command(make_folder: Make, tmp_path: Path, run: Run) -> None:
     assert status == 1
     assert "the same pixels with different labels" in output
     assert "class 0/0.png = class 1/twin.png" in output
-    assert f"--split-table {table}" in said
+    assert said.endswith(f"--split-table {table}\n")
+    _, _, said = run("check", root, "--write-split", tmp_path / "b.csv", "--val-fraction", 0)
+    assert said.endswith("b.csv --val-fraction 0\n")
     assert snapshot(root) == before
     status, output, _ = run("check", root, "--split-table", table, "--json", "-")
     found = json.loads(output)
@@ -183,7 +185,7 @@ def test_the_exit_status_goes_by_severity(
         (["--group", "person"], "--group person: matches no photo"),
         (["--group-column", "person"], "is no table"),
         (["--group", "x", "--group-column", "y"], "give one of them"),
-        (["--keep-splits", "--val-fraction", "2"], "do not leave a part"),
+        (["--val-fraction", "2"], "do not leave a part"),
     ],
 )
 def test_bad_options_are_one_line(
