@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from resnets.cli.labels import check_options, look
+from resnets.cli.labels import check_files, check_options, look
 from resnets.data.images import decode
 from resnets.data.preprocess import Preprocess
 from resnets.data.sources import open_dataset
@@ -85,7 +85,7 @@ def test_planted_labels_are_found_and_written_and_the_data_is_left_as_it_was(
         root,
         weights=weights,
         work=tmp_path / "w",
-        out=out,
+        labels_out=out,
         labels_report=page,
         write_labels=table,
         **KEEP,
@@ -238,11 +238,11 @@ def test_bad_input_gets_one_line(
             check_labels(root, work=tmp_path / "w", folds=200, **KEEP, **way)
     assert not (tmp_path / "w").exists()
     with pytest.raises(UserError, match=r"--write-labels .*labels\.txt: it is written as \.csv"):
-        check_options(True, {"write_labels": tmp_path / "labels.txt"}, force=False)
+        check_files({"write_labels": tmp_path / "labels.txt"}, force=False)
     with pytest.raises(UserError, match=r"mine\.txt exists"):
-        check_options(True, {"labels_report": tmp_path / "taken" / "mine.txt"}, force=False)
-    with pytest.raises(UserError, match="--epochs goes with --labels"):
-        check_options(False, {"epochs": 3, "size": None}, force=False)
+        check_files({"labels_report": tmp_path / "taken" / "mine.txt"}, force=False)
+    with pytest.raises(UserError, match="--epochs 3: is for --labels"):
+        check_options({"epochs": 3, "size": None}, wanted=False)
 
 
 def test_the_command_judges_copies_together_and_writes_all_of_it(
@@ -256,7 +256,16 @@ def test_the_command_judges_copies_together_and_writes_all_of_it(
         copies.append((path, path.with_name(f"copy-{number}.png")))
         ImageOps.mirror(Image.open(path)).save(copies[-1][1])
     answer, out = tmp_path / "all.json", tmp_path / "all.parquet"
-    options = ("--weights", weights, "--work", tmp_path / "w", "--out", out, "--json", answer)
+    options = (
+        "--weights",
+        weights,
+        "--work",
+        tmp_path / "w",
+        "--labels-out",
+        out,
+        "--json",
+        answer,
+    )
     status, said, _ = run("check", root, "--labels", "--device", "cpu", "--workers", 1, *options)
     assert status == 1  # a broken file, and copies
     assert "labels look wrong" in said
@@ -264,5 +273,13 @@ def test_the_command_judges_copies_together_and_writes_all_of_it(
     assert found["labels"]["judged"] == 4 * EACH + 20
     folds = {row["path"]: row["fold"] for row in pq.read_table(out).to_pylist()}
     assert all(folds[str(path)] == folds[str(copy)] for path, copy in copies)
+    groups = ("--group", r"(\d)\.png", "--no-near", "--fail-on", "never")
+    options = ("--weights", weights, "--work", tmp_path / "g", "--labels-out", out, "--force")
+    status, _, said = run("check", root, "--labels", "--device", "cpu", *groups, *options)
+    assert status == 0, said
+    where: dict[str, set[int]] = {}
+    for row in pq.read_table(out).to_pylist():
+        where.setdefault(row["path"][-5], set()).add(row["fold"])
+    assert all(len(where[digit]) == 1 for digit in "0123456789")
     status, _, said = run("check", root, "--folds", 3, "--write-labels", tmp_path / "a.csv")
-    assert (status, said) == (2, "resnets: error: --write-labels goes with --labels\n")
+    assert (status, said) == (2, "resnets: error: --folds 3: is for --labels\n")
