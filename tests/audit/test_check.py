@@ -176,33 +176,6 @@ def test_the_exit_status_goes_by_severity(
     assert run("check", make_folder(count=30), "--fail-on", fail_on)[0] == status
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--fail-on", "errors"], "--fail-on errors: error, warning, note, never; did you mean"),
-        (["--write-split", "split.txt"], "a split table is written as .csv or .parquet"),
-        (["--group", "("], "--group (: not a regular expression"),
-        (["--group", "person"], "--group person: matches no photo"),
-        (["--group-column", "person"], "is no table"),
-        (["--group", "x", "--group-column", "y"], "give one of them"),
-        (["--val-fraction", "2"], "do not leave a part"),
-    ],
-)
-def test_bad_options_are_one_line(
-    make_folder: Make, run: Run, options: list[str], message: str
-) -> None:
-    status, _, said = run("check", make_folder(), *options)
-    assert status == 2
-    assert message in said
-    assert len(said.strip().splitlines()) == 1
-
-
-def test_what_is_not_there(run: Run, tmp_path: Path) -> None:
-    status, _, said = run("check", tmp_path / "nowhere")
-    assert status == 2
-    assert "does not exist" in said
-
-
 # -- the page -------------------------------------------------------------------------------------
 
 

@@ -92,6 +92,8 @@ def check_labels(
         _check_unseen(start, data, columns, samples, weights)
     chosen = get_recipe(recipe) if isinstance(recipe, str) else recipe
     frozen = start is not None and (chosen is None or chosen.linear)
+    if frozen:
+        _check_learnt(epochs=epochs, budget=budget, size=size)
     kin = kin_of(samples, groups)
     fold = deal(samples.ids, samples.labels, kin, folds, seed)
     said = (folds, seed, recipe, epochs, limit, model, size, kin.tolist(), _digest(start))
@@ -124,6 +126,16 @@ def check_labels(
         raise UserError(f"not one of the {len(samples):,} photos can be judged")
     result = find(judgement.probabilities[judged], samples.labels[judged], dataset.classes)
     return LabelCheck(dataset, judgement, result, how, folder)
+
+
+def _check_learnt(**options: Any) -> None:
+    """Refuse options of trainings where there are none."""
+    for name, value in options.items():
+        if value is not None:
+            raise UserError(
+                f"--{name} {value}: is for trainings, and with --weights there are none, unless "
+                "--recipe names one, such as finetune"
+            )
 
 
 def _digest(start: Model | None) -> str:
