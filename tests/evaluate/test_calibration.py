@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from resnets.evaluate import calibration as c
+from resnets.evaluate.metrics import PROBABILITY_FLOOR, nll
 
 SIXTEENTHS = st.lists(st.tuples(st.integers(0, 16), st.booleans()), min_size=1, max_size=40)
 
@@ -82,8 +83,8 @@ def test_brier_and_likelihood_of_known_rows() -> None:
     rows = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.75, 0.25]])
     labels = np.array([0, 0, 1, 0])
     assert c.brier(rows, labels) == (0 + 2 + 0.5 + 0.125) / 4
-    expected = -np.log([1, c.FLOOR, 0.5, 0.75]).mean()
-    assert c.nll(rows, labels) == pytest.approx(expected, rel=1e-12)
+    expected = -np.log([1, PROBABILITY_FLOOR, 0.5, 0.75]).mean()
+    assert nll(rows, labels) == pytest.approx(expected, rel=1e-12)
 
 
 def drawn(n: int = 10_000, k: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -101,10 +102,10 @@ def test_the_temperature_is_found_again(temperature: float) -> None:
     assert found is not None
     assert found == pytest.approx(temperature, rel=0.04)
 
-    def nll(t: float) -> float:
-        return c.nll(softmax(logits * temperature / t, 1), labels)
+    def at(t: float) -> float:
+        return nll(softmax(logits * temperature / t, 1), labels)
 
-    assert nll(found) <= min(nll(found * 0.999), nll(found * 1.001))
+    assert at(found) <= min(at(found * 0.999), at(found * 1.001))
     shifted = logits * temperature + np.linspace(-50, 50, len(logits))[:, None]
     assert c.fit_temperature(shifted, labels) == pytest.approx(found, rel=1e-6)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from resnets.evaluate.slices import MOST, holm, slices
 
@@ -52,3 +53,17 @@ def test_many_values_share_a_part() -> None:
     assert len(found) == MOST + 1
     assert found[-1].value == "10 other values"
     assert sum(part.n for part in found) == 300
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.linspace(47.371, 47.379, 400),
+        np.repeat([1.0, 1.331, 1.334, 1.5], 100),
+        np.repeat([640 / 480, 641 / 481, 1024.2, 1024.4], 100),
+    ],
+)
+def test_parts_that_read_alike_get_more_digits(values: np.ndarray) -> None:
+    found = slices(np.arange(400) % 2 == 0, {"latitude": values})
+    assert sum(part.n for part in found) == 400
+    assert len({part.value for part in found}) == 4

@@ -18,6 +18,7 @@ from resnets.errors import UserError
 from resnets.nn import ResNet
 from resnets.spec import ResNetSpec, Stem
 from resnets.weights import model_file
+from resnets.weights.convert import open_model
 from resnets.weights.known import DISTANCES, FEATURES, Known
 from resnets.weights.model_file import Model
 
@@ -160,3 +161,18 @@ def test_tensors_without_a_record_are_refused(tmp_path: Path) -> None:
     model_file.save(model(unknown=None, weights=stray), path)
     with pytest.raises(UserError, match="without a record"):
         model_file.load(path)
+
+
+def test_another_classifier_keeps_no_record_of_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    record = {"temperature": 0.3, "split": "val", "n": 500}
+    model_file.save(model(calibration=record), path)
+    assert open_model(path).temperature == 0.3
+    changed = open_model(path, num_classes=3)
+    assert (changed.calibration, changed.unknown) == ({}, None)
+
+
+def test_many_known_photos_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Known.fit(drawn(90), 2, "val")
+    monkeypatch.setattr("resnets.weights.known.ROWS", 7)
+    assert torch.allclose(Known.fit(drawn(90), 2, "val").distances, whole.distances)

@@ -15,6 +15,7 @@ from scipy.optimize import brentq
 from scipy.special import softmax
 
 from resnets.evaluate.intervals import wilson
+from resnets.evaluate.metrics import nll
 
 BINS = 15
 DRAWS = 200
@@ -22,7 +23,6 @@ ROWS = 4096  # that are computed at a time, in double precision
 LEAST = 50
 """Photos that a temperature is fitted on at least: fewer say too little about it."""
 COLDEST, HOTTEST = 0.05, 20.0
-FLOOR = 1e-12  # as in `metrics`: one photo costs at most 27.6 nats
 
 Floats = NDArray[np.floating]
 
@@ -101,8 +101,14 @@ def bin_of(confidence: Floats, bins: int = BINS) -> NDArray[np.int64]:
 
 def ece(confidence: Floats, right: NDArray[np.bool_], bins: int = BINS) -> float:
     """Return the expected calibration error: Σ |right - confidence| over the bins' sums, by n."""
-    gaps = np.bincount(bin_of(confidence, bins), right - confidence.astype(np.float64), bins)
-    return float(np.abs(gaps).sum() / len(confidence))
+    return _ece(bin_of(confidence, bins), confidence.astype(np.float64), right, bins)
+
+
+def _ece(
+    group: NDArray[np.int64], confidence: NDArray[np.float64], right: NDArray[np.bool_], bins: int
+) -> float:
+    gaps = np.bincount(group, right - confidence, bins)
+    return float(np.abs(gaps).sum() / len(group))
 
 
 def adaptive_ece(confidence: Floats, right: NDArray[np.bool_], bins: int = BINS) -> float:
@@ -126,7 +132,8 @@ def chance(confidence: Floats, bins: int = BINS, draws: int = DRAWS) -> NDArray[
     """
     generator, group = np.random.default_rng(0), bin_of(confidence, bins)
     wanted = np.minimum(confidence.astype(np.float64), 1.0)
-    return np.array([ece(wanted, generator.random(len(group)) < wanted) for _ in range(draws)])
+    drawn = (generator.random(len(group)) < wanted for _ in range(draws))
+    return np.array([_ece(group, wanted, right, bins) for right in drawn])
 
 
 def reliability(confidence: Floats, right: NDArray[np.bool_], bins: int = BINS) -> tuple[Bin, ...]:
@@ -141,12 +148,6 @@ def reliability(confidence: Floats, right: NDArray[np.bool_], bins: int = BINS) 
         else Bin(i / bins, (i + 1) / bins, 0, None, None, None, None)
         for i in range(bins)
     )
-
-
-def nll(probabilities: Floats, labels: NDArray[np.integer]) -> float:
-    """Return the mean negative log-likelihood of the truth, in nats."""
-    of_truth = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.maximum(of_truth, FLOOR)).mean())
 
 
 def brier(probabilities: Floats, labels: NDArray[np.integer]) -> float:

@@ -120,7 +120,6 @@ def evaluate(
     right = int((rank == 0).sum())
     low, high = wilson(right, n)
     shares = balanced(confusion.diagonal().tolist(), confusion.sum(axis=1).tolist())
-    of_truth = probabilities[np.arange(n), labels].astype(np.float64)
     return Evaluation(
         n=n,
         top1=right / n,
@@ -130,11 +129,17 @@ def evaluate(
         balanced_accuracy=float(np.mean([row.recall for row in per_class if row.n])),
         balanced_low=shares[0],
         balanced_high=shares[1],
-        loss=float(-np.log(np.maximum(of_truth, PROBABILITY_FLOOR)).mean()),
+        loss=nll(probabilities, labels),
         per_class=per_class,
         confusion=confusion.tolist(),
         classes=tuple(classes),
     )
+
+
+def nll(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """Return the mean negative log-likelihood of the truth, in nats."""
+    of_truth = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.maximum(of_truth, PROBABILITY_FLOOR)).mean())
 
 
 def _rank_of_truth(

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import sqrt
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from resnets.evaluate.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, nic
 from resnets.evaluate.intervals import wilson
 from resnets.pages import percent
 
-Z = 1.959964  # 95 %
+Z = NormalDist().inv_cdf(0.975)
 LOST = (0.02, 0.05, 0.1, 0.2, 0.4)
 """Shares of accuracy lost at which a cell of the report gets a stronger colour."""
 Right = NDArray[np.bool_]

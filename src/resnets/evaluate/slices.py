@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ GROUPS = 4
 MOST = 20
 """Values of one column that are a slice each; the photos of all others are one together."""
 LEVEL = 0.05
+DIGITS = range(3, 18)
+"""Of the numbers that name a part: as many as tell the parts of a column apart."""
 
 Values = Sequence[str] | NDArray[np.floating]
 
@@ -91,16 +94,22 @@ def _quarters(values: NDArray[np.floating]) -> dict[str, NDArray[np.int64]]:
     inner = np.quantile(values[known], np.arange(1, GROUPS) / GROUPS, method="inverted_cdf")
     group = np.searchsorted(np.unique(inner), values[known], side="left")
     parts = [known[group == g] for g in np.unique(group)]
-    return {_range(values[part]): part for part in parts}
+    for digits in DIGITS:
+        named = {_range(values[part], digits): part for part in parts}
+        if len(named) == len(parts):  # else two parts read alike
+            break
+    return named
 
 
-def _range(values: NDArray[np.floating]) -> str:
-    low, high = _short(float(values.min())), _short(float(values.max()))
+def _range(values: NDArray[np.floating], digits: int) -> str:
+    low, high = (_short(float(value), digits) for value in (values.min(), values.max()))
     return low if low == high else f"{low} to {high}"
 
 
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+def _short(value: float, digits: int) -> str:
+    decimals = digits - 1 - math.floor(math.log10(abs(value))) if value else 0
+    text = f"{value:,.{max(decimals, 0)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _names(values: Sequence[str]) -> dict[str, NDArray[np.int64]]:

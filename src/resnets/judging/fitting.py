@@ -7,7 +7,7 @@ import dataclasses
 from resnets.console import Console
 from resnets.data.cache import ImageCache
 from resnets.errors import UserError
-from resnets.evaluate.calibration import record
+from resnets.evaluate.calibration import COLDEST, HOTTEST, LEAST, record
 from resnets.novelty import fit_unknown, some
 from resnets.predict import Predictor
 from resnets.tasks.classify import Outputs
@@ -35,7 +35,10 @@ def fitted(
             f"{split}: ECE {100 * found['ece_before']:.1f} to {100 * found['ece_after']:.1f} %"
         )
     else:
-        console.say(f"calibr.  no temperature: {split} has fewer than 50 photos, or none is wrong")
+        console.say(
+            f"calibr.  no temperature: {split} has fewer than {LEAST} photos, or none of them is "
+            f"wrong, or none from {COLDEST:g} to {HOTTEST:g} fits"
+        )
     if (ranks or Alone()).leads:
         model = _knowing(model, predictor, cache, split, console)
     return predictor.calibrated(model)
@@ -50,7 +53,7 @@ def fit_calibration(
 ) -> Model:
     """Return the model with the temperature that fits these photos, whatever it had.
 
-    Where none can be fitted it has none: there are too few photos, say, or none is wrong.
+    Where none can be fitted it has none: see `resnets.evaluate.calibration.fit_temperature`.
     """
     with console.track(f"Calibrating on {split}", len(cache.samples)) as advance:
         scored, outputs = score_split(

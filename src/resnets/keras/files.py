@@ -55,5 +55,7 @@ def save_model(net: keras.Model, path: str | Path, like: str | Path | Model) -> 
     zero = torch.zeros((), dtype=torch.int64)
     counters = {name: model.weights.get(name, zero) for name in tensors if name not in state}
     ordered = {name: (weights | counters)[name] for name in tensors}
-    written = dataclasses.replace(model, weights=ordered, metrics={}, unknown=None)
+    written = dataclasses.replace(  # the records were of the weights before
+        model, weights=ordered, metrics={}, calibration={}, unknown=None
+    )
     model_file.save(written, Path(path))

@@ -98,6 +98,7 @@ def open_model(
         preprocess=reading,
         metrics={},
         recipe={},
+        calibration={},
         unknown=None,
     )
 

@@ -25,6 +25,7 @@ SHARE = 0.95
 LEAST = 20
 """Known photos without which not even a threshold for `SHARE` can be told."""
 MOST_NEIGHBOURS = 10
+ROWS = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +59,12 @@ class Known:
             raise ValueError("the network's features of a photo hold NaN or infinity")
         unit = _unit(features.cpu())
         k = min(max(len(unit) // (10 * classes), 1), MOST_NEIGHBOURS)
-        between = _between(unit, unit).fill_diagonal_(math.inf)
-        return cls(unit.half(), between.kthvalue(k).values, k, split)
+        parts = []
+        for start in range(0, len(unit), ROWS):  # all at once would be N² numbers
+            between = _between(unit[start : start + ROWS], unit)
+            between.diagonal(start).fill_(math.inf)  # a photo is not its own neighbour
+            parts.append(between.kthvalue(k).values)
+        return cls(unit.half(), torch.cat(parts), k, split)
 
     def novelty(self, features: Tensor) -> Tensor:
         """Return how far features ``M F`` are from the known ones, ``M`` (float32)."""

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from resnets.data.corruptions.blur import streaked
 from resnets.data.corruptions.resize import enlarge
+from resnets.data.looks import LUMA
 
 Photo = NDArray[Any]
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def snow(
