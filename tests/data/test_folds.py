@@ -78,6 +78,8 @@ def test_what_cannot_be_dealt_is_refused() -> None:
         deal(ids(3), np.arange(3), np.arange(3), 2, 0)
     with pytest.raises(UserError, match=r"--folds 100: .* together; 80 is the most"):
         deal(ids(80), np.arange(80) % 4, np.arange(80), 100, 0)
+    with pytest.raises(UserError, match=r"--folds 1000000000: .* 80 is"):  # and at once
+        deal(ids(80), np.arange(80) % 4, np.arange(80), 10**9, 0)
     with pytest.raises(UserError, match=r"--folds 5: .* together; 4 is the most"):
         deal(ids(9), np.array([0, 0, 0, 0, 1, 1, 0, 0, 0]), np.arange(9) % 4, 5, 0)
 

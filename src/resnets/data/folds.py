@@ -50,7 +50,7 @@ def deal(
     """
     if folds < FEWEST:
         raise UserError(f"--folds {folds}: {FEWEST} at least, to learn from others than are judged")
-    fold_of = _deal(ids, labels, groups, folds, seed)
+    fold_of = _deal(ids, labels, groups, min(folds, len(np.unique(groups))), seed)
     filled = _filled(fold_of)
     if filled == folds:
         return fold_of
