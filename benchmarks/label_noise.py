@@ -28,7 +28,7 @@ from side_by_side import moments, parser, target, write
 from sklearn.metrics import average_precision_score
 
 from resnets.console import Console
-from resnets.data.folds import kin
+from resnets.data.folds import deal, kin
 from resnets.data.sources import Samples, open_dataset
 from resnets.evaluate.mislabelled import find
 from resnets.labelling.by_features import features, judge
@@ -150,8 +150,9 @@ def by_trainings(
         table.write_text("path,label\n" + "".join(rows))
         same = open_dataset(table, val_fraction=0.0, test_fraction=0.0).splits["all"]
         arguments = {"recipe": "fast", "model": options.model, "device": "cpu", "workers": 1}
+        fold = deal(same.ids, same.labels, kin(same), FOLDS, 0)
         judgement = from_trainings(
-            table, same, kin(same), FOLDS, 0, folder, 0.0, Console(), quiet=False, **arguments
+            table, same, fold, 0, folder, 0.0, Console(), quiet=False, **arguments
         )
         result = figures(judgement, noisy, samples.labels, dataset.classes)
         runs[kind].append({"seed": 0, **result})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from resnets.audit import quick
 from resnets.audit.quick import quick_check
@@ -65,6 +67,22 @@ def test_one_row_that_differs_is_enough(say: Say, monkeypatch: pytest.MonkeyPatc
     test[2] = train[0]
     test[2, 3] += 1  # not one of the rows that are looked at first
     assert say(train=train, test=test) == ""
+
+
+def test_no_photo_is_looked_at_more_than_twice(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quick, "LINES", 2)
+    train = np.repeat(noise(1), 40, axis=0)
+    train[:, 3, 0, 0] = np.arange(40) // 2  # not one of the rows that are looked at first
+    looked: Counter[int] = Counter()
+    rows = ImageCache.rows
+
+    def count(cache: ImageCache, i: int, step: int) -> NDArray[np.uint8] | None:
+        looked[i] += 1
+        return rows(cache, i, step)
+
+    monkeypatch.setattr(ImageCache, "rows", count)
+    assert "40 photos of the same pixels have different labels" in say(train=train)
+    assert set(looked.values()) == {2}
 
 
 def test_many_photos_are_left_to_the_command(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,9 +75,17 @@ def test_the_seed_decides() -> None:
 def test_splits_are_kept_but_for_groups_that_straddle() -> None:
     splits = np.asarray(["train", "train", "val", "test", "train"])
     groups = np.asarray([0, 1, 1, 2, 2])
-    assert keep_splits(splits, groups).tolist() == ["train", "val", "val", "test", "test"]
+    kept = keep_splits(splits, np.zeros(5, np.int64), groups)
+    assert kept.tolist() == ["train", "val", "val", "test", "test"]
     with pytest.raises(UserError, match="no splits to keep"):
-        keep_splits(np.asarray(["", ""]), np.asarray([0, 1]))
+        keep_splits(np.asarray(["", ""]), np.asarray([0, 0]), np.asarray([0, 1]))
+
+
+def test_a_class_that_straddling_groups_took_from_train_is_taught_all_the_same() -> None:
+    splits = np.asarray(["train", "train", "test", "test", "test", "train"])
+    labels, groups = np.asarray([0, 1, 1, 1, 1, 0]), np.asarray([0, 1, 1, 1, 2, 3])
+    kept = keep_splits(splits, labels, groups)
+    assert kept.tolist() == ["train", "test", "test", "test", "train", "train"]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
@@ -100,9 +108,9 @@ def test_leaks_are_gone_with_the_split_that_was_written(
     groups = case.found.copies.groups()
     names = np.asarray([table[name] for name in case.found.data.ids])
     assert all(len(set(names[groups == group].tolist())) == 1 for group in set(groups.tolist()))
-    if not keep:  # with the splits kept, one class is still without training photos
-        dataset = open_dataset(case.root, split_table=file)
-        assert {k: len(v) for k, v in dataset.splits.items() if k != "all"} == counts
+    options = {} if "val" in counts else {"val_fraction": 0.0}  # as the command says
+    dataset = open_dataset(case.root, split_table=file, **options)
+    assert {k: len(v) for k, v in dataset.splits.items() if k != "all"} == counts
 
 
 def test_what_the_user_groups_stays_together(make_folder: Callable[..., Path]) -> None:

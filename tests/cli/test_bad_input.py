@@ -205,6 +205,71 @@ def test_misspelt_options_are_refused_before_the_data_are_read(
     assert len(error.splitlines()) == 1, error  # not even the line that counts the photos
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--fail-on", "errors"], ["--fail-on errors", "did you mean error"]),
+        (["--group", "("], ["--group (", "not a regular expression"]),
+        (["--group", "person"], ["--group person", "matches no photo"]),
+        (["--group-column", "person"], ["--group-column person", "is no table"]),
+        (["--group", "d", "--group-column", "e"], ["--group and --group-column", "one of them"]),
+        (["--val-fraction", "2"], ["val_fraction 2"]),
+        (["--split-table", "none.csv"], ["none.csv"]),
+        (["--report", "page.pdf"], ["--report page.pdf", ".html"]),
+        (["--write-split", "split.xlsx"], ["split.xlsx", ".csv or .parquet"]),
+        (["--report", "no/page.html"], ["no is not a folder"]),
+        (["--keep-splits"], ["--keep-splits: is for --write-split"]),
+        (["--folds", "3"], ["--folds 3: is for --labels"]),
+        (["--work", "w"], ["--work w: is for --labels"]),
+        (["--weights", "m.safetensors"], ["--weights m.safetensors: is for --labels"]),
+        (["--device", "cpu"], ["--device cpu: is for --labels"]),
+        (["--labels", "--labels-out", "all.csv"], ["--labels-out all.csv", ".parquet"]),
+        (["--labels", "--labels-report", "page"], ["--labels-report page", ".html"]),
+        (["--labels", "--write-labels", "a.txt"], ["--write-labels a.txt", ".csv"]),
+        (["--labels", "--folds", "1"], ["--folds", "2"]),
+        (["--labels", "--folds", "100"], ["--folds 100", "24 is the most"]),
+        (["--labels", "--weights", "none.safetensors"], ["none.safetensors"]),
+        (["--labels", "--recipe", "fastt"], ["fastt", "fast"]),
+        (["--labels", "--budget", "soon"], ["soon"]),
+        (["--labels", "--weights", "MODEL", "--epochs", "3"], ["--epochs 3", "--recipe"]),
+        (["--labels", "--work", "."], [". holds something else"]),
+    ],
+)
+def test_options_of_check_that_cannot_be(
+    run: Run,
+    photos: Path,
+    model: Path,
+    options: list[str],
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(photos.parent)
+    before = snapshot(photos.parent)
+    given = [str(model) if option == "MODEL" else option for option in options]
+    status, _, error = run("check", photos, *given)
+    lines = [line for line in error.splitlines() if line.startswith("resnets: error: ")]
+    assert (status, len(lines)) == (2, 1), error
+    assert all(word in lines[0] for word in words), lines
+    assert {k: v for k, v in snapshot(photos.parent).items() if not k.endswith(".lock")} == before
+
+
+def test_check_overwrites_nothing(run: Run, photos: Path, tmp_path: Path) -> None:
+    refused(run("check", tmp_path / "nothing"), str(tmp_path / "nothing"), "does not exist")
+    for option, name in (
+        *(("--json", "a.json"), ("--report", "a.html"), ("--write-split", "a.csv")),
+        *(
+            ("--labels-out", "a.parquet"),
+            ("--labels-report", "b.html"),
+            ("--write-labels", "b.csv"),
+        ),
+    ):
+        file = tmp_path / name
+        file.write_text("mine")
+        labels = ["--labels"] if "labels" in option else []
+        refused(run("check", photos, *labels, option, file), name, "exists", "--force")
+        assert file.read_text() == "mine"
+
+
 def test_resuming_a_file_of_the_run(run: Run, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     for name in ("config.yaml", "best.safetensors"):

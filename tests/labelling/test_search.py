@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -16,7 +17,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from resnets.cli.labels import check_options, look
+from resnets.cli.labels import check_files, check_options, look
 from resnets.data.images import decode
 from resnets.data.preprocess import Preprocess
 from resnets.data.sources import open_dataset
@@ -84,7 +85,7 @@ def test_planted_labels_are_found_and_written_and_the_data_is_left_as_it_was(
         root,
         weights=weights,
         work=tmp_path / "w",
-        out=out,
+        labels_out=out,
         labels_report=page,
         write_labels=table,
         **KEEP,
@@ -210,19 +211,38 @@ def test_weights_that_know_the_labels_are_refused(
     assert not (tmp_path / "w").exists()
 
 
-def test_bad_input_gets_one_line(folder: tuple[Path, set[str]], tmp_path: Path) -> None:
+def test_the_folder_is_of_one_use_of_the_weights(
+    folder: tuple[Path, set[str]], weights: Path, tmp_path: Path
+) -> None:
+    model = model_file.load(weights)
+    other = dataclasses.replace(model, preprocess=Preprocess.for_photos(32, 40, 3))
+    model_file.save(other, tmp_path / "other.safetensors")
+    work = tmp_path / "w"
+    check_labels(folder[0], weights=weights, work=work, folds=2, **KEEP)
+    with pytest.raises(UserError, match="holds something else"):
+        check_labels(folder[0], weights=tmp_path / "other.safetensors", work=work, folds=2, **KEEP)
+
+
+def test_bad_input_gets_one_line(
+    folder: tuple[Path, set[str]], weights: Path, tmp_path: Path
+) -> None:
     root, _ = folder
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="holds something else"):
         check_labels(root, work=tmp_path / "taken", **TRAINING)
     assert [path.name for path in (tmp_path / "taken").glob("[!.]*")] == ["mine.txt"]
+    ways: tuple[dict[str, Any], ...] = ({}, {"weights": weights})
+    for way in ways:
+        with pytest.raises(UserError, match=r"--folds 200: .* 161 is the most"):
+            check_labels(root, work=tmp_path / "w", folds=200, **KEEP, **way)
+    assert not (tmp_path / "w").exists()
     with pytest.raises(UserError, match=r"--write-labels .*labels\.txt: it is written as \.csv"):
-        check_options(True, {"write_labels": tmp_path / "labels.txt"}, force=False)
+        check_files({"write_labels": tmp_path / "labels.txt"}, force=False)
     with pytest.raises(UserError, match=r"mine\.txt exists"):
-        check_options(True, {"labels_report": tmp_path / "taken" / "mine.txt"}, force=False)
-    with pytest.raises(UserError, match="--epochs goes with --labels"):
-        check_options(False, {"epochs": 3, "size": None}, force=False)
+        check_files({"labels_report": tmp_path / "taken" / "mine.txt"}, force=False)
+    with pytest.raises(UserError, match="--epochs 3: is for --labels"):
+        check_options({"epochs": 3, "size": None}, wanted=False)
 
 
 def test_the_command_judges_copies_together_and_writes_all_of_it(
@@ -236,7 +256,16 @@ def test_the_command_judges_copies_together_and_writes_all_of_it(
         copies.append((path, path.with_name(f"copy-{number}.png")))
         ImageOps.mirror(Image.open(path)).save(copies[-1][1])
     answer, out = tmp_path / "all.json", tmp_path / "all.parquet"
-    options = ("--weights", weights, "--work", tmp_path / "w", "--out", out, "--json", answer)
+    options = (
+        "--weights",
+        weights,
+        "--work",
+        tmp_path / "w",
+        "--labels-out",
+        out,
+        "--json",
+        answer,
+    )
     status, said, _ = run("check", root, "--labels", "--device", "cpu", "--workers", 1, *options)
     assert status == 1  # a broken file, and copies
     assert "labels look wrong" in said
@@ -244,5 +273,13 @@ def test_the_command_judges_copies_together_and_writes_all_of_it(
     assert found["labels"]["judged"] == 4 * EACH + 20
     folds = {row["path"]: row["fold"] for row in pq.read_table(out).to_pylist()}
     assert all(folds[str(path)] == folds[str(copy)] for path, copy in copies)
+    groups = ("--group", r"(\d)\.png", "--no-near", "--fail-on", "never")
+    options = ("--weights", weights, "--work", tmp_path / "g", "--labels-out", out, "--force")
+    status, _, said = run("check", root, "--labels", "--device", "cpu", *groups, *options)
+    assert status == 0, said
+    where: dict[str, set[int]] = {}
+    for row in pq.read_table(out).to_pylist():
+        where.setdefault(row["path"][-5], set()).add(row["fold"])
+    assert all(len(where[digit]) == 1 for digit in "0123456789")
     status, _, said = run("check", root, "--folds", 3, "--write-labels", tmp_path / "a.csv")
-    assert (status, said) == (2, "resnets: error: --write-labels goes with --labels\n")
+    assert (status, said) == (2, "resnets: error: --folds 3: is for --labels\n")

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from resnets.audit.classes import check_classes, check_names
 from resnets.audit.duplicates import Copies, check_copies, check_groups, find_copies
 from resnets.audit.facts import Facts, read_facts
@@ -65,16 +68,20 @@ class Audit:
             "findings": [finding.to_dict() for finding in self.findings],
         }
 
+    def all_groups(self) -> NDArray[np.int64]:
+        """Return the number of each photo's group, ``N``: photos that copies connect, nearly the
+        same ones too, and the user's."""
+        return self.copies.groups(*([self.groups] if self.groups else []))
+
     def write_split(self, file: Path, fractions: Fractions, keep: bool = False) -> dict[str, int]:
         """Write a split table in which no group straddles; return the photos of each split.
 
-        Groups are photos that copies connect, nearly the same ones too, and the user's. With `keep`
-        photos stay in their splits, except for those of groups that straddle.
+        Groups are those of `all_groups`. With `keep` photos stay in their splits, except for those
+        of groups that straddle, and of one group of each class that has no training photos.
         """
-        data = self.data
-        groups = self.copies.groups(*([self.groups] if self.groups else []))
+        data, groups = self.data, self.all_groups()
         splits = (
-            keep_splits(data.splits, groups)
+            keep_splits(data.splits, data.labels, groups)
             if keep
             else split_groups(data.ids, data.labels, groups, fractions)
         )

@@ -17,7 +17,7 @@ from PIL import ExifTags, Image
 
 from resnets.audit.near import SIDE
 from resnets.data.cache import allocate, choose_storage
-from resnets.data.images import FORMATS, DecodeError, Pixels, decode, read_file
+from resnets.data.images import FORMATS, MAX_PIXELS, DecodeError, Pixels, decode, read_file
 from resnets.data.loader import prefetch
 from resnets.data.quiet import pillow_warnings_ignored
 from resnets.data.samples import Reader
@@ -60,8 +60,17 @@ def _damaged_exif(image: Image.Image) -> bool:
         return True
 
 
+def _exif(image: Image.Image) -> Image.Exif:
+    """Read EXIF of the header. Pillow decodes every PNG that has none there, to look behind the
+    pixels; here only one that names some."""
+    inside = image.format != "PNG" or "exif" in image.info
+    file = getattr(image, "fp", None)
+    behind = not inside and isinstance(file, io.BytesIO) and b"eXIf" in file.getvalue()
+    return image.getexif() if behind else Image.Image.getexif(image)
+
+
 def _orientation(image: Image.Image) -> int:
-    return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return int(_exif(image).get(ExifTags.Base.Orientation, 1))
 
 
 def _other_profile(image: Image.Image) -> bool:
@@ -82,7 +91,7 @@ FLAGS: Final[dict[str, Callable[[Image.Image], bool]]] = {
     "one-bit": lambda image: image.mode == "1",
     "turned": lambda image: _orientation(image) in range(2, 9),
     "broken-exif": _damaged_exif,
-    "place": lambda image: bool(image.getexif().get(_GPS)),
+    "place": lambda image: bool(_exif(image).get(_GPS)),
     "colour-profile": _other_profile,
 }
 """What the header of a file tells, in the order of the bits of ``flags``."""
@@ -165,6 +174,8 @@ def _header(content: bytes) -> tuple[str, int]:
     """Return the format and the flags that a file's header tells; nothing where it is broken."""
     try:
         with pillow_warnings_ignored(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:  # nothing of it is decoded
+                return image.format or "", 0
             flags = 0
             for bit, is_so in enumerate(FLAGS.values()):
                 flags |= _safely(is_so, image) << bit

@@ -18,6 +18,7 @@ from resnets.data.labels import class_name, index_labels
 from resnets.data.samples import FileReader, Labels, Listing, Reader
 from resnets.data.scan import find_images
 from resnets.data.sources import open_dataset, read_listing
+from resnets.data.tables import read_split_table
 from resnets.errors import UserError
 from resnets.files import printable
 
@@ -60,9 +61,13 @@ def open_data(
     `split` holds what `open_dataset` takes of splits.
 
     Raises:
-      UserError: there is nothing of which a single photo could be looked at.
+      UserError: there is nothing of which a single photo could be looked at, or the split table
+        cannot be read.
     """
     columns: dict[str, Any] = {"path_column": path_column, "label_column": label_column}
+    table = split.get("split_table")
+    if isinstance(table, str | Path):  # one that cannot be read is no fault of the data
+        split["split_table"] = read_split_table(Path(table))
     try:
         listing, name, root = read_listing(data, **columns)
     except UserError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import numpy as np
@@ -51,28 +51,23 @@ def quick_check(caches: Mapping[str, ImageCache], console: Console, data: str | 
 
 def _copies(caches: Mapping[str, ImageCache]) -> Iterator[list[Place]]:
     """Yield the photos that have the very same square of pixels, where there are two or more."""
-    alike: dict[bytes, list[Place]] = defaultdict(list)
-    for split, cache in caches.items():
-        step = max(1, cache.preprocess.resize // LINES)
-        for i in range(len(cache.samples)):
-            rows = cache.rows(i, step)
-            if rows is not None:
-                content = np.ascontiguousarray(rows).data
-                alike[hashlib.blake2b(content, digest_size=16).digest()].append((split, i))
-    for places in alike.values():
-        while len(places) > 1:
-            first = _square(caches, places[0])
-            same = [place for place in places if np.array_equal(first, _square(caches, place))]
-            if len(same) > 1:
-                yield same
-            places = [place for place in places if place not in same]
+    everything = [(split, i) for split, cache in caches.items() for i in range(len(cache.samples))]
+    for places in _alike(caches, everything, LINES):
+        yield from _alike(caches, places)
 
 
-def _square(caches: Mapping[str, ImageCache], place: Place) -> np.ndarray:
-    split, i = place
-    rows = caches[split].rows(i, 1)
-    assert rows is not None
-    return rows
+def _alike(
+    caches: Mapping[str, ImageCache], places: Iterable[Place], lines: int | None = None
+) -> Iterator[list[Place]]:
+    """Return the photos of `places` that are the same in so many rows of pixels, or in all."""
+    found: dict[bytes, list[Place]] = defaultdict(list)
+    for split, i in places:
+        cache = caches[split]
+        rows = cache.rows(i, max(1, cache.preprocess.resize // lines) if lines else 1)
+        if rows is not None:
+            content = np.ascontiguousarray(rows).data
+            found[hashlib.blake2b(content, digest_size=16).digest()].append((split, i))
+    return (same for same in found.values() if len(same) > 1)
 
 
 def _photos(count: int) -> str:

@@ -50,9 +50,10 @@ def split_groups(
     return found
 
 
-def keep_splits(splits: Splits, groups: NDArray[np.int64]) -> Splits:
+def keep_splits(splits: Splits, labels: Labels, groups: NDArray[np.int64]) -> Splits:
     """Return the splits as they are, but a group that straddles is wholly in the first of
-    `HELD_FIRST` that it has photos in."""
+    `HELD_FIRST` that it has photos in, and a class without training photos gives its smallest
+    group to train."""
     ranks = np.full(len(splits), len(HELD_FIRST))
     for rank, name in enumerate(HELD_FIRST):
         ranks[splits == name] = rank
@@ -60,7 +61,9 @@ def keep_splits(splits: Splits, groups: NDArray[np.int64]) -> Splits:
     np.minimum.at(best, groups, ranks)
     if (best[groups] == len(HELD_FIRST)).any():
         raise UserError("--keep-splits: the data has no splits to keep; leave it out")
-    return np.asarray(HELD_FIRST)[best[groups]]
+    found = np.asarray(HELD_FIRST)[best[groups]]
+    _teach_all(found, labels, groups)
+    return found
 
 
 def write_split_table(file: Path, ids: Sequence[str], splits: Splits) -> None:

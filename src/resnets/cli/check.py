@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 FAIL_ON = {"error": 2, "warning": 1, "note": 0, "never": 3}
 """What makes the exit status 1, and the least severity that does."""
 EXAMPLES = 3
+FOLDS = 5
 STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
@@ -73,14 +74,14 @@ def command(
     force: Force = False,
     labels: label_options.Labels = False,
     weights: label_options.Weights = None,
-    folds: label_options.Folds = 5,
+    folds: label_options.Folds = None,
     recipe: label_options.Recipe = None,
     epochs: label_options.Epochs = None,
     budget: label_options.Budget = None,
     model: label_options.Model = None,
     size: label_options.Size = None,
     work: label_options.Work = None,
-    out: label_options.Out = None,
+    labels_out: label_options.Out = None,
     labels_report: label_options.Report = None,
     write_labels: label_options.Write = None,
     device: Device = None,
@@ -90,22 +91,25 @@ def command(
         raise UserError(
             f"--fail-on {fail_on}: {', '.join(FAIL_ON)}{did_you_mean(fail_on, FAIL_ON)}"
         )
-    for output in (json_path(json), report, write_split):
-        check_output(output, force)
     judging: dict[str, Any] = {
         "weights": weights,
+        "folds": folds,
         "recipe": recipe,
         "epochs": epochs,
         "budget": budget,
         "model": model,
         "size": size,
         "work": work,
-        "out": out,
+        "labels_out": labels_out,
         "labels_report": labels_report,
         "write_labels": write_labels,
         "device": device,
     }
-    label_options.check_options(labels, judging, force)
+    label_options.check_options(judging, labels)
+    label_options.check_options({"keep_splits": keep_splits}, write_split, "--write-split")
+    for output in (json_path(json), write_split):
+        check_output(output, force)
+    label_options.check_files({"report": report, **judging}, force)
     from resnets.audit.check import check
     from resnets.audit.splitting import WRITERS
     from resnets.console import Console
@@ -139,18 +143,19 @@ def command(
         counts = found.write_split(write_split, fractions, keep_splits)
         shown = ", ".join(f"{name} {count:,}" for name, count in counts.items())
         console.say(f"split    {write_split}: {shown}")
-        console.say(f"         resnets train {data} --split-table {write_split}")
+        # Photos for validation that train draws itself would part copies.
+        alone = "" if "val" in counts else " --val-fraction 0"
+        console.say(f"         resnets train {data} --split-table {write_split}{alone}")
     if report:
         from resnets.audit.page import write_check_page
 
         write_check_page(found, report)
         console.say(f"report   {report}")
     if labels:
-        groups = dict(zip(found.data.ids, found.copies.groups().tolist(), strict=True))
+        groups = dict(zip(found.data.ids, found.all_groups().tolist(), strict=True))
         judging |= {"path_column": path_column, "label_column": label_column, "workers": workers}
-        judged = label_options.look(
-            data, groups, folds=folds, seed=seed, shown=json != "-", **judging
-        )
+        judging["folds"] = folds or FOLDS
+        judged = label_options.look(data, groups, seed=seed, shown=json != "-", **judging)
         described["labels"] = judged.to_json()
     if json:
         write_json(described, json)

@@ -23,7 +23,9 @@ Weights = Annotated[
     str | None,
     Option(help=f"{WITH}a network of other photos, whose features judge: a model file, a name."),
 ]
-Folds = Annotated[int, Option(min=2, help=f"{WITH}parts that are judged in turn.")]
+Folds = Annotated[
+    int | None, Option(min=2, help=f"{WITH}parts that are judged in turn; 5 if not given.")
+]
 Recipe = Annotated[str | None, Option(help=f"{WITH}of the trainings; fast if not given.")]
 Epochs = Annotated[int | None, Option(min=1, help=f"{WITH}of each training.")]
 Budget = Annotated[
@@ -40,27 +42,41 @@ Write = Annotated[Path | None, Option(help=f"{WITH}write a CSV of them, for a pe
 Out = Annotated[
     Path | None, Option(help=f"{WITH}write all probabilities, a row a photo, as Parquet.")
 ]
-OUTPUTS = {"out": ".parquet", "labels_report": ".html", "write_labels": ".csv"}
+FILES = {
+    "report": ".html",
+    "labels_out": ".parquet",
+    "labels_report": ".html",
+    "write_labels": ".csv",
+}
+"""Options that name an output, and as what it is written."""
 
 
-def check_options(wanted: bool, options: Mapping[str, Any], force: bool) -> None:
-    """Refuse, before any work is done, options that nothing asks for, and outputs that exist or are
-    written as something else."""
+def check_options(options: Mapping[str, Any], wanted: object, purpose: str = "--labels") -> None:
+    """Refuse options that are given, where what they are for is not `wanted`."""
     for name, value in options.items():
-        flag = "--" + name.replace("_", "-")
-        if value is not None and not wanted:
-            raise UserError(f"{flag} goes with --labels")
-        if name in OUTPUTS and value is not None:
-            check_output(value, force)
-            if value.suffix != OUTPUTS[name]:
-                raise UserError(f"{flag} {value}: it is written as {OUTPUTS[name]}")
+        if not wanted and value is not None and value is not False:
+            said = "" if value is True else f" {value}"
+            raise UserError(f"{_flag(name)}{said}: is for {purpose}")
+
+
+def check_files(options: Mapping[str, Any], force: bool) -> None:
+    """Refuse outputs that exist, or are written as something else, before any work is done."""
+    for name, suffix in FILES.items():
+        path = options.get(name)
+        check_output(path, force)
+        if path and path.suffix.lower() != suffix:
+            raise UserError(f"{_flag(name)} {path}: it is written as {suffix}")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def look(
     data: Any,
     groups: Mapping[str, Hashable] | None = None,
     *,
-    out: Path | None = None,
+    labels_out: Path | None = None,
     labels_report: Path | None = None,
     write_labels: Path | None = None,
     shown: bool = True,
@@ -75,7 +91,7 @@ def look(
 
     found = check_labels(data, groups=groups, **options)
     writers = (
-        (out, found.write_probabilities),
+        (labels_out, found.write_probabilities),
         (labels_report, found.write_page),
         (write_labels, found.write_decisions),
     )

@@ -45,10 +45,34 @@ def deal(
     warns of such classes, and deals them all the same.)
 
     Raises:
-        UserError: fewer than two folds, or no class has enough photos to judge one.
+        UserError: fewer than two folds, more than there are groups to fill, or no class has enough
+            photos to judge one.
     """
     if folds < FEWEST:
         raise UserError(f"--folds {folds}: {FEWEST} at least, to learn from others than are judged")
+    fold_of = _deal(ids, labels, groups, min(folds, len(np.unique(groups))), seed)
+    filled = _filled(fold_of)
+    if filled == folds:
+        return fold_of
+    fewer = range(filled, FEWEST - 1, -1)
+    fits = next((k for k in fewer if _filled(_deal(ids, labels, groups, k, seed)) == k), 0)
+    if not fits:
+        raise UserError(
+            "every class has a single photo, or copies of one: there is nothing to judge it by"
+        )
+    raise UserError(
+        f"--folds {folds}: leaves some without a photo, as copies stay together; {fits} is the "
+        "most that these photos fill"
+    )
+
+
+def _filled(fold_of: NDArray[np.int64]) -> int:
+    return len(np.unique(fold_of[fold_of != NEVER]))
+
+
+def _deal(
+    ids: Sequence[str], labels: Labels, groups: NDArray[np.int64], folds: int, seed: int
+) -> NDArray[np.int64]:
     members: dict[int, list[int]] = {}
     for i in sorted(range(len(ids)), key=lambda i: _rank(seed, ids[i])):
         members.setdefault(int(groups[i]), []).append(i)
@@ -63,10 +87,6 @@ def deal(
         total[fold] += len(group)
     lonely = np.isin(labels, np.flatnonzero((of_class > 0).sum(1) == 1))
     fold_of[np.isin(groups, groups[lonely])] = NEVER
-    if (fold_of == NEVER).all():
-        raise UserError(
-            "every class has a single photo, or copies of one: there is nothing to judge it by"
-        )
     return fold_of
 
 

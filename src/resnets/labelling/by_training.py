@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from resnets.console import Console
-from resnets.data.folds import deal
 from resnets.data.samples import Samples
 from resnets.experiment import resume, train
 from resnets.files import atomic
@@ -24,20 +23,20 @@ from resnets.training.run_folder import RunFolder
 def from_trainings(
     data: Any,
     samples: Samples,
-    kin: NDArray[np.int64],
-    folds: int,
+    fold: NDArray[np.int64],
     seed: int,
     work: Path,
     budget: float,
     console: Console,
     **options: Any,
 ) -> OutOfFold:
-    """Judge photos by networks trained on the other folds; `options` are those of `train`.
+    """Judge the photos of each `fold` by networks trained on the others; `options` are those of
+    `train`.
 
     A run that was stopped is resumed, and one that has ended is not trained again. A `budget`, in
     seconds, is shared by the folds that are left.
     """
-    fold = deal(samples.ids, samples.labels, kin, folds, seed)
+    folds = int(fold.max()) + 1
     values = np.zeros((len(samples), int(samples.labels.max()) + 1), np.float32)
     failed: dict[int, str] = {}
     began = time.monotonic()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
+import json
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from resnets.console import Console
+from resnets.data.folds import deal
 from resnets.data.folds import kin as kin_of
 from resnets.data.sources import Samples, open_dataset
 from resnets.errors import Interrupted, UserError
 from resnets.evaluate.mislabelled import find
 from resnets.experiment import fingerprint
+from resnets.judging.heldout import seen_by
 from resnets.labelling.by_features import features, judge
 from resnets.labelling.by_training import from_trainings
 from resnets.labelling.found import LabelCheck
@@ -90,7 +92,10 @@ def check_labels(
         _check_unseen(start, data, columns, samples, weights)
     chosen = get_recipe(recipe) if isinstance(recipe, str) else recipe
     frozen = start is not None and (chosen is None or chosen.linear)
+    if frozen:
+        _check_learnt(epochs=epochs, budget=budget, size=size)
     kin = kin_of(samples, groups)
+    fold = deal(samples.ids, samples.labels, kin, folds, seed)
     said = (folds, seed, recipe, epochs, limit, model, size, kin.tolist(), _digest(start))
     key = hashlib.sha256(repr((fingerprint(dataset), *said)).encode()).hexdigest()
     folder = Path(work) if work else Path("runs") / f"{dataset.name}-labels-{key[:8]}"
@@ -111,7 +116,7 @@ def check_labels(
             options |= {"recipe": recipe if start else recipe or FAST, "weights": weights}
             options |= {"device": device, "workers": workers, "quiet": quiet}
             judgement = from_trainings(
-                data, samples, kin, folds, seed, folder, limit, console, **options, **columns
+                data, samples, fold, seed, folder, limit, console, **options, **columns
             )
         judgement.write(finished, samples, dataset.classes)
         for file in folder.glob("features-*.npz"):  # many times as large, and of no more use
@@ -123,10 +128,23 @@ def check_labels(
     return LabelCheck(dataset, judgement, result, how, folder)
 
 
+def _check_learnt(**options: Any) -> None:
+    """Refuse options of trainings where there are none."""
+    for name, value in options.items():
+        if value is not None:
+            raise UserError(
+                f"--{name} {value}: is for trainings, and with --weights there are none, unless "
+                "--recipe names one, such as finetune"
+            )
+
+
 def _digest(start: Model | None) -> str:
-    """Return what changes with the weights."""
-    digest = hashlib.sha256()
-    for name, value in sorted(start.weights.items() if start else ()):
+    """Return what changes with the weights, and with how they are used."""
+    if start is None:
+        return ""
+    used = (start.spec.to_dict(), start.preprocess.to_dict())
+    digest = hashlib.sha256(json.dumps(used, sort_keys=True).encode())
+    for name, value in sorted(start.weights.items()):
         digest.update(name.encode() + value.contiguous().numpy().tobytes())
     return digest.hexdigest()
 
@@ -173,8 +191,7 @@ def _check_unseen(
     if model.task != Classify.name:
         raise UserError(f"{weights}: {model.spec.name} tells no classes apart; take another model")
     record = model.data
-    seen = np.frombuffer(base64.b64decode(record.get("seen", "")), "<u4")
-    known = int(np.isin(samples.keys(), seen).sum())
+    known = int(np.isin(samples.keys(), seen_by(model)).sum())
     if not known and record.get("fingerprint"):
         options = {k: record[k] for k in ("seed", "val_fraction", "test_fraction") if k in record}
         try:
