@@ -478,6 +478,12 @@ def _png_header(width: int, height: int) -> bytes:
         ("evaluate MODEL PHOTOS --map o.pdf", ["o.pdf", "ends in .html or .png"]),
         ("evaluate MODEL PHOTOS --map no/o.html", ["no is not a folder"]),
         ("evaluate MODEL FEW --map o.html --split all", ["--map: 4 photos", "10 or more"]),
+        ("evaluate MODEL PHOTOS --calibrate MODEL --force", ["is what is read here"]),
+        ("evaluate MODEL PHOTOS --report o.html --json o.html", ["named for two outputs"]),
+        ("evaluate MODEL PHOTOS --split tets", ["no split 'tets'", "did you mean test?"]),
+        ("convert MODEL MODEL --force", ["is what is read here"]),
+        ("explain MODEL PHOTOS --out PHOTOS --force", ["is what is read here"]),
+        ("check PHOTOS --report o.html --json o.html", ["named for two outputs"]),
     ],
 )
 def test_what_cannot_be_asked_of_a_model(

@@ -128,7 +128,8 @@ def test_full_report(tmp_path: Path) -> None:
     assert_self_contained(page)
     text = page.text()
     assert (
-        "Of 100 new photos like these, expect about 98 right (95 % sure: between 96 and 99)" in text
+        "Of 100 photos like these, about 98 are right "
+        "(in the long run, 95 % sure: between 96 and 99)" in text
     )
     for expected in (
         "resnet18 on digits", "97.8 %", "95.9\N{EN DASH}98.8 %", "412 photos", "never saw",

@@ -18,6 +18,7 @@ from resnets.cli.options import (
     LabelColumn,
     PathColumn,
     Workers,
+    check_apart,
     check_output,
     json_path,
     write_json,
@@ -110,6 +111,8 @@ def command(
     for output in (json_path(json), write_split):
         check_output(output, force)
     label_options.check_files({"report": report, **judging}, force)
+    outputs = (json_path(json), write_split, report, labels_out, labels_report, write_labels)
+    check_apart(outputs, (data, split_table, weights))
     from resnets.audit.check import check
     from resnets.audit.splitting import WRITERS
     from resnets.console import Console
@@ -184,8 +187,9 @@ def _summary(found: Audit) -> Iterator[str]:
     for split, row in found.leaks.items():
         if copies := row["exact"] + row["near"]:
             yield (
-                f"{copies / row['photos']:.1%} of {split} is in train, too: {row['exact']:,} of "
-                f"{_count(row['photos'], 'photo')} pixel for pixel, {row['near']:,} nearly"
+                f"{100 * copies / row['photos']:.1f} % of {split} has a copy in train: of "
+                f"{_count(row['photos'], 'photo')} {row['exact']:,} the same pixels, "
+                f"{row['near']:,} nearly alike (look at those)"
             )
 
 

@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from resnets.cli.options import Force, LabelColumn, PathColumn, Workers, check_output, pairs
+from resnets.cli.options import (
+    Force,
+    LabelColumn,
+    PathColumn,
+    Workers,
+    check_apart,
+    check_output,
+    pairs,
+)
 from resnets.errors import UserError
 from resnets.zoo import get_spec
 
@@ -73,6 +81,7 @@ def command(
         check_output(target, force)
     elif not force:
         raise UserError(f"{target} exists: choose another name, or --force to overwrite it")
+    check_apart([target], [source, data])
     if to is None and target.suffix != ".safetensors":
         raise UserError(f"{target}: a model file ends in .safetensors; --to for another project's")
     only = {"data": data, "path-column": path_column, "label-column": label_column}

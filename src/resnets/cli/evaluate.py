@@ -16,6 +16,7 @@ from resnets.cli.options import (
     PathColumn,
     Precision,
     Workers,
+    check_apart,
     check_output,
     json_path,
     write_json,
@@ -76,6 +77,7 @@ def command(
     check_output(out, force, (".parquet",))
     check_output(calibrate, force, (".safetensors",))
     check_output(map_, force, (".html", ".png"))
+    check_apart((json_path(json), report, out, calibrate, map_), (model, data, against))
     if limit is not None and robustness is None:
         raise UserError(f"--limit {limit}: is for --robustness")
     from resnets.judging.evaluation import evaluate_model

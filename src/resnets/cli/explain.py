@@ -15,6 +15,7 @@ from resnets.cli.options import (
     LabelColumn,
     PathColumn,
     Workers,
+    check_apart,
     check_output,
     json_path,
     write_json,
@@ -65,6 +66,7 @@ def command(
     out = out or Path("explain.html")
     check_output(json_path(json), force)
     _check(out, force)
+    check_apart((json_path(json), out), (model, *paths, neighbours))
     for option, value in {
         "-k": nearest,
         "--path-column": path_column,

@@ -69,6 +69,22 @@ def check_output(path: Path | None, force: bool, endings: tuple[str, ...] = ()) 
         raise UserError(f"{path.parent} is not a folder: create it first")
 
 
+def check_apart(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Refuse outputs that are each other, or what is read: not even --force may destroy that."""
+    read = [Path(name).resolve() for name in inputs if name is not None]
+    taken: set[Path] = set()
+    for output in outputs:
+        if output is None or output == Path("-"):
+            continue
+        full = output.resolve()
+        if full in taken:
+            raise UserError(f"{output} is named for two outputs: name two files")
+        taken.add(full)
+        among = [source for source in read if source in full.parents and full.is_file()]
+        if full in read or (among and full.suffix not in (".html", ".json")):
+            raise UserError(f"{output} is what is read here: name another file")
+
+
 def json_path(target: str | None) -> Path | None:
     """Return the file that ``--json`` names; None where it names none, or standard output."""
     return Path(target) if target not in (None, "-") else None

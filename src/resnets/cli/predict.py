@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from resnets.cli.options import Device, Engine, Force, Precision, Workers, check_output
+from resnets.cli.options import Device, Engine, Force, Precision, Workers, check_apart, check_output
 from resnets.errors import UserError
 
 
@@ -40,6 +40,7 @@ def command(
 ) -> None:
     """Name what is in photos: one row for every input, in order, whatever is wrong with it."""
     check_output(out, force)
+    check_apart([out], [model, *paths])
     from resnets.console import Console
     from resnets.data.sources import find_images
     from resnets.engines.choose import ENOUGH

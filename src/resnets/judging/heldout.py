@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from resnets.data.sources import Dataset, Samples, open_dataset
 from resnets.data.split import SPLITS
-from resnets.errors import UserError
+from resnets.errors import UserError, did_you_mean
 from resnets.predict import Predictor
 from resnets.weights.model_file import Model
 
@@ -65,8 +65,9 @@ def open_for(
     dataset = _in_order(dataset, predictor.classes)
     if split is not None:
         if split not in dataset.splits:
+            near = did_you_mean(split, (*SPLITS, "all")) if split not in SPLITS else ""
             there = ", ".join(dataset.splits)
-            raise UserError(f"{data} has no split {split!r}; there are: {there}")
+            raise UserError(f"{data} has no split {split!r}{near}; there are: {there}")
         return dataset, dataset.splits[split], split, "as asked"
     for own in ("test", "val"):
         if own in dataset.splits:
