@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
@@ -139,11 +139,12 @@ def _smallest(spec: ResNetSpec) -> int:
     """Return the side of a photo, small, whose last map has a pixel; or two, where one is too few:
     a blur reflects the border, and torch refuses to normalise a group of one value. Even kernels
     take one pixel each from their maps."""
-    stems = [stem for stem in (spec.stem, *spec.entries) if stem]
-    strides = [stem.stride * (1 if stem.pool == "none" else 2) for stem in stems]
-    whole = math.prod([*strides, *(spec.strides or [2] * len(spec.depths))])
-    taken = whole * sum(1 + len(stem.hidden) for stem in stems if stem.kernel % 2 == 0)
-    return taken + (2 * whole if spec.antialias == "blur" or spec.norm == "group" else 1)
+    least = 2 if spec.antialias == "blur" or spec.norm == "group" else 1
+    return next(
+        size
+        for size in count(1)
+        if all(min(sides) >= least for sides in spec.plan.feature_sides((size, size)).values())
+    )
 
 
 st.register_type_strategy(ResNetSpec, _specs())
