@@ -45,6 +45,8 @@ def test_equal_numbers_stay_together_and_unknown_ones_are_a_part() -> None:
     size = np.array([32.0] * 60 + [64.0] * 30 + [np.nan] * 10)
     found = slices(np.arange(100) % 2 == 0, {"size": size})
     assert [(part.value, part.n) for part in found] == [("32", 60), ("64", 30), (EMPTY, 10)]
+    most = slices(np.ones(100, bool), {"width": np.array([64.0] * 90 + [*range(10)])})
+    assert [(part.value, part.n) for part in most] == [("0 to 9", 10), ("64", 90)]
     assert not slices(np.ones(9, bool), {"size": np.full(9, np.nan), "site": [""] * 9})
 
 

@@ -93,8 +93,11 @@ def _quarters(values: NDArray[np.floating]) -> dict[str, NDArray[np.int64]]:
     known, unknown = np.flatnonzero(told), np.flatnonzero(~told)
     if not len(known):
         return {EMPTY: unknown}
-    inner = np.quantile(values[known], np.arange(1, GROUPS) / GROUPS, method="inverted_cdf")
-    group = np.searchsorted(np.unique(inner), values[known], side="left")
+    of = values[known]
+    inner = np.quantile(of, np.arange(1, GROUPS) / GROUPS, method="inverted_cdf")
+    # Where most have the largest value, that is a part, too: else there would be but one.
+    inner = np.minimum(inner, of[of < of.max()].max(initial=of.min()))
+    group = np.searchsorted(np.unique(inner), of, side="left")
     parts = [known[group == g] for g in np.unique(group)]
     for digits in DIGITS:
         named = {_range(values[part], digits): part for part in parts}
