@@ -11,7 +11,7 @@ import pytest
 
 from resnets import files
 from resnets.errors import UserError
-from resnets.files import atomic
+from resnets.files import atomic, on_screen, printable
 
 
 def test_a_file_is_written(tmp_path: Path) -> None:
@@ -105,3 +105,9 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
         temporary.write_text("new")
     modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "ours")}
     assert len(modes) == 1
+
+
+def test_control_characters_never_reach_a_terminal() -> None:
+    name = "a\x1b[31m\tb\n\x7f\x9b\udce9 é犬.jpg"
+    assert on_screen(name) == "a\\x1b[31m\\x09b\\x0a\\x7f\\x9b\\xe9 é犬.jpg"
+    assert printable(name) == name.replace("\udce9", "\\xe9")  # what files keep

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -45,3 +46,21 @@ def test_any_screen_can_show_them(
         write(GONE)
     screen.seek(0)
     assert screen.read() == f"{expected}gone.jpg\t-\tfile not found\n"
+
+
+def test_control_characters_are_shown_and_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, label = "a\x1b[31m\tb\nc\x9b.jpg", "d\te"
+    row = Prediction(name, label, 0.75, "ok", ((label, 0.75),), novelty=0.5)
+    with open_rows(None, 1, novelty=True) as write:
+        write(row)
+    shown = ["a\\x1b[31m\\x09b\\x0ac\\x9b.jpg", "d\\x09e", "0.5000", "d\\x09e", "0.7500"]
+    assert capsys.readouterr().out == "\t".join(shown) + "\n"
+    for suffix in ("jsonl", "csv", "parquet"):
+        with open_rows(tmp_path / f"rows.{suffix}", 1) as write:
+            write(row)
+    assert json.loads((tmp_path / "rows.jsonl").read_text(encoding="utf-8"))["path"] == name
+    with (tmp_path / "rows.csv").open(newline="", encoding="utf-8") as file:
+        assert [entry["path"] for entry in csv.DictReader(file)] == [name]
+    assert pq.read_table(tmp_path / "rows.parquet")["path"].to_pylist() == [name]

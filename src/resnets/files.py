@@ -11,6 +11,7 @@ from pathlib import Path
 
 from resnets.errors import UserError
 
+_CONTROLS = re.compile("[\0-\x1f\x7f-\x9f]")  # C0, DEL and C1: a terminal obeys them
 _ODD_BYTES = re.compile("[\udc80-\udcff]")  # as `os.fsdecode` keeps them
 
 
@@ -68,6 +69,14 @@ def printable(name: str) -> str:
         return name
     shown = _ODD_BYTES.sub(lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", name)
     return shown.encode("utf-8", "backslashreplace").decode()
+
+
+def on_screen(name: str) -> str:
+    """Return `name` for a line that people read: `printable`, and control characters as ``\\x1b``.
+
+    A terminal would obey them, and a tab or a newline would break the line's columns.
+    """
+    return _CONTROLS.sub(lambda control: f"\\x{ord(control[0]):02x}", printable(name))
 
 
 def _umask() -> int:

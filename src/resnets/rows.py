@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from resnets.errors import UserError, did_you_mean
-from resnets.files import atomic, printable
+from resnets.files import atomic, on_screen, printable
 from resnets.predict import Prediction
 
 Write = Callable[[Prediction], None]
@@ -36,7 +36,7 @@ def open_rows(path: Path | None, top: int, novelty: bool = False) -> Iterator[Wr
         written.
     """
     if path is None:
-        yield lambda row: _print(_printable(row))
+        yield _print
         return
     if path == SCREEN:
         yield lambda row: _show(json.dumps(_values(_printable(row), novelty), ensure_ascii=False))
@@ -59,10 +59,10 @@ def _printable(row: Prediction) -> Prediction:
 
 
 def _print(row: Prediction) -> None:
-    ranked = [f"{label}\t{probability:.4f}" for label, probability in row.top]
+    cells = [cell for label, value in row.top for cell in (label, f"{value:.4f}")]
     if row.novelty is not None:
-        ranked = [f"{row.label}\t{row.novelty:.4f}", *ranked]
-    _show("\t".join([row.path, *(ranked or ["-", row.status])]))
+        cells = [row.label or "-", f"{row.novelty:.4f}", *cells]
+    _show("\t".join(map(on_screen, [row.path, *(cells or ["-", row.status])])))
 
 
 def _show(line: str) -> None:

@@ -62,6 +62,23 @@ def test_right_labels_are_left_alone_and_the_interval_says_how_sure_that_is() ->
     assert (result.share, result.share_low) == (0, 0)
     assert result.share_high == pytest.approx(0.037, abs=0.001)  # Wilson: none of 100
     assert result.mixes == []
+    assert "(" not in result.summary().split(";")[0]
+
+
+def test_labels_that_are_contradicted_without_being_sure_are_counted(tmp_path: Path) -> None:
+    # Four of class 0 look like class 1, and less so than photos of class 1 do on average.
+    values = np.array([[0.9, 0.1]] * 16 + [[0.45, 0.55]] * 4 + [[0.1, 0.9]] * 20)
+    result = find(values, np.repeat([0, 1], [20, 20]), ("a", "b"))
+    assert (len(result.found), result.unsure) == (0, 4)
+    assert result.summary().startswith(
+        "0 of 40 labels look wrong (4 more contradicted, none surely); estimated share 0.0 %"
+    )
+    write_labels_page(tmp_path / "l.html", "data", result, [], "5 trainings by recipe fast", 0)
+    text = " ".join((tmp_path / "l.html").read_text().split())
+    assert "Judged by 5 trainings by recipe fast. Each photo was judged by a network" in text
+    assert "4 more labels are contradicted, none surely; they are not listed." in text
+    assert "No label is surely wrong." in text
+    assert "one to look at" not in text  # as there is none
 
 
 def test_a_class_counts_by_all_its_photos_though_few_are_confident() -> None:
@@ -145,6 +162,8 @@ def test_the_page_shows_what_was_found(
     assert "<b>cat</b>" not in text
     assert "<i>data" not in text
     assert text.count("<img") == 3
+    assert "A photo that is listed is one to look at" in text
+    assert "contradicted" not in text
     assert "10.0&nbsp;%" in text
     browser(page)
 

@@ -195,6 +195,21 @@ def test_a_rich_report_in_a_browser(tmp_path: Path, browser: Callable[[Path], No
     browser(tmp_path / "report.html")
 
 
+def test_no_figure_of_a_table_is_cut_on_a_phone(
+    tmp_path: Path,
+    _chromium: Any,  # noqa: PT019
+) -> None:
+    evaluation = measured(90_000, 3, 30_000, ["golden_retriever_of_the_north", "b", "c"])
+    report(tmp_path, evaluation, trust=rich(evaluation, 600, 3, b"")["trust"])
+    context = _chromium.new_context(viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.goto((tmp_path / "report.html").as_uri())
+    wide = "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.ariaLabel)"
+    assert page.locator(".scroll:has(.classes), #trust .scroll").count() == 2
+    assert page.eval_on_selector_all(".scroll:has(.classes), #trust .scroll", wide) == []
+    context.close()
+
+
 def test_a_thousand_classes_and_50000_photos(
     tmp_path: Path, browser: Callable[[Path], None]
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from resnets.evaluate.slices import MOST, holm, slices
+from resnets.evaluate.slices import EMPTY, MOST, holm, slices
 
 
 def test_holm_by_hand() -> None:
@@ -41,18 +41,30 @@ def test_false_marks_are_rare() -> None:
     assert marked <= 8  # 5 % of 80, and two standard errors
 
 
-def test_equal_numbers_stay_together_and_unknown_ones_are_left_out() -> None:
+def test_equal_numbers_stay_together_and_unknown_ones_are_a_part() -> None:
     size = np.array([32.0] * 60 + [64.0] * 30 + [np.nan] * 10)
     found = slices(np.arange(100) % 2 == 0, {"size": size})
-    assert [(part.value, part.n) for part in found] == [("32", 60), ("64", 30)]
+    assert [(part.value, part.n) for part in found] == [("32", 60), ("64", 30), (EMPTY, 10)]
+    most = slices(np.ones(100, bool), {"width": np.array([64.0] * 90 + [*range(10)])})
+    assert [(part.value, part.n) for part in most] == [("0 to 9", 10), ("64", 90)]
+    assert not slices(np.ones(9, bool), {"size": np.full(9, np.nan), "site": [""] * 9})
+
+
+def test_photos_without_a_value_are_a_part_and_in_the_rest_of_the_others() -> None:
+    right = np.array([True] * 5 + [False] * 3 + [True] * 2)
+    found = slices(right, {"camera": ["a"] * 2 + ["b"] * 2 + [""] * 6})
+    assert [(part.value, part.n, part.top1) for part in found] == [
+        ("a", 2, 1.0), ("b", 2, 1.0), (EMPTY, 6, 0.5),
+    ]  # fmt: skip
+    assert [part.rest for part in found] == [5 / 8, 5 / 8, 1.0]
 
 
 def test_many_values_share_a_part() -> None:
     names = [f"v{i % 30:02}" for i in range(300)] + [""] * 5
     found = slices(np.ones(305, bool), {"name": names})
-    assert len(found) == MOST + 1
-    assert found[-1].value == "10 other values"
-    assert sum(part.n for part in found) == 300
+    assert len(found) == MOST + 2
+    assert [(part.value, part.n) for part in found[-2:]] == [("10 other values", 100), (EMPTY, 5)]
+    assert sum(part.n for part in found) == 305
 
 
 @pytest.mark.parametrize(

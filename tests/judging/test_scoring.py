@@ -23,6 +23,7 @@ from resnets.data.cache import ImageCache, Storage
 from resnets.data.preprocess import Preprocess
 from resnets.data.sources import open_dataset
 from resnets.extras import installed
+from resnets.judging import evaluation
 from resnets.judging.evaluation import evaluate_model
 from resnets.judging.scoring import SplitResult, score
 from resnets.judging.slicing import slice_result
@@ -145,7 +146,10 @@ def test_a_temperature_is_not_fitted_on_a_test(case: Case, run: Run, tmp_path: P
     assert status == 2
     assert "neither trained the model nor test it" in error
     status, _, error = run("evaluate", case.model, table, "--calibrate", out)
-    assert (status, model_file.load(out).calibration["n"]) == (0, 60)
+    record = model_file.load(out).calibration
+    assert (status, record["n"]) == (0, 60)
+    loss = f"loss {record['nll_before']:.4g} to {record['nll_after']:.4g}, ECE "
+    assert loss in error  # what the temperature lowers stands first
     status, _, error = run("evaluate", case.model, table, "--calibrate", out)
     assert status == 2
     assert "--force" in error
@@ -227,6 +231,25 @@ def test_parts_of_the_photos(case: Case, run: Run) -> None:
         assert message in error
     status, _, error = run("evaluate", case.model, case.photos[0].parent, "--slice", "camera")
     assert status == 2
+
+
+def test_a_slice_that_parts_no_photos_is_refused_before_the_work(
+    case: Case, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = case.table.with_name("columns.csv")
+    first, *rest = case.table.read_text().splitlines()
+    lines = [f"{first},site,note,some"]
+    lines += [f"{line},one,,{'x' if i < 50 else ''}" for i, line in enumerate(rest)]
+    table.write_text("\n".join(lines))
+    command = ("evaluate", case.model, table, "--split", "all")
+    _, out, _ = run(*command, "--slice", "some", "--json", "-")
+    parts = [part for part in json.loads(out)["slices"] if part["fact"] == "some"]
+    assert [(part["value"], part["n"]) for part in parts] == [("x", 50), ("(empty)", 70)]
+    monkeypatch.setattr(evaluation, "score", pytest.fail)
+    for name in ("folder:9", "site", "note"):
+        status, _, error = run(*command, "--slice", name)
+        assert status == 2
+        assert f"--slice {name}: the same for all photos" in error
 
 
 def test_a_folder_that_holds_one_table_has_its_columns(

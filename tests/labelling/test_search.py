@@ -98,6 +98,8 @@ def test_planted_labels_are_found_and_written_and_the_data_is_left_as_it_was(
     assert len(listed) == issues["found"] < 30
     assert issues["left_out"].keys() == {"0/broken.png"}
     assert (issues["n"], issues["judged"]) == (4 * EACH + 1, 4 * EACH)
+    disagree = round((1 - issues["agreement"]) * issues["judged"])
+    assert issues["found"] + issues["unsure"] == disagree
 
     rows = pq.read_table(out).to_pylist()
     by_path = {row["path"]: row for row in rows}
@@ -250,6 +252,7 @@ def test_the_command_judges_copies_together_and_writes_all_of_it(
 ) -> None:
     root = tmp_path / "hands"
     shutil.copytree(folder[0], root)
+    (root / "0" / "broken.png").rename(root / "0" / "bro\x7fken.png")
     copies = []
     for number in range(EACH, EACH + 20):  # mirrored hands: other content, found as copies
         path = next(root.glob(f"*/{number}.png"))
@@ -269,6 +272,7 @@ def test_the_command_judges_copies_together_and_writes_all_of_it(
     status, said, _ = run("check", root, "--labels", "--device", "cpu", "--workers", 1, *options)
     assert status == 1  # a broken file, and copies
     assert "labels look wrong" in said
+    assert "such as 0/bro\\x7fken.png (" in said  # no terminal gets what it would obey
     found = json.loads(answer.read_text())
     assert found["labels"]["judged"] == 4 * EACH + 20
     folds = {row["path"]: row["fold"] for row in pq.read_table(out).to_pylist()}

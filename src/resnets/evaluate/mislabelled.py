@@ -71,6 +71,12 @@ class Mislabelled:
         """The fraction of labels that are the most probable class: the networks' own measure."""
         return float((self.probabilities.argmax(1) == self.labels).mean())
 
+    @property
+    def unsure(self) -> int:
+        """The labels that the networks contradict, too, without being sure: they are not found."""
+        own = _of(self.probabilities, self.labels)
+        return int((self.probabilities.max(1) > own).sum()) - len(self.found)
+
     @cached_property
     def mixes(self) -> list[Mix]:
         """The pairs of classes whose labels are mixed up, the most photos first."""
@@ -99,10 +105,13 @@ class Mislabelled:
         """One line for a terminal or a log."""
         low, high = percent(self.share_low), percent(self.share_high)
         return (
-            f"{len(self.found):,} of {len(self.labels):,} labels look wrong; estimated share "
-            f"{percent(self.share)} % (95 % interval {low}–{high} %); the networks agree with "
-            f"{percent(self.agreement)} % of the labels"
+            f"{len(self.found):,} of {len(self.labels):,} labels look wrong{self._more()}; "
+            f"estimated share {percent(self.share)} % (95 % interval {low}–{high} %); "
+            f"the networks agree with {percent(self.agreement)} % of the labels"
         )
+
+    def _more(self) -> str:
+        return f" ({self.unsure:,} more contradicted, none surely)" if self.unsure else ""
 
 
 def find(

@@ -15,6 +15,8 @@ from resnets.evaluate.intervals import wilson
 GROUPS = 4
 MOST = 20
 """Values of one column that are a slice each; the photos of all others are one together."""
+EMPTY = "(empty)"
+"""The part of the photos of which a fact is not known."""
 LEVEL = 0.05
 DIGITS = range(3, 18)
 """Of the numbers that name a part: as many as tell the parts of a column apart."""
@@ -28,7 +30,7 @@ class Slice:
 
     Attributes:
         n, top1, low, high: their number, the share that is right, its 95 % Wilson interval.
-        rest: the share that is right of all other photos of which the fact is known.
+        rest: the share that is right of all other photos.
         p_value: of Fisher's exact test of these against those.
         differs: ``worse``, ``better``, or empty where chance may explain it: Holm's correction for
             all slices of the report leaves a chance of 5 % that any of them is marked wrongly.
@@ -51,18 +53,17 @@ def slices(right: NDArray[np.bool_], facts: Mapping[str, Values]) -> tuple[Slice
     Args:
         right: whether the answer was, ``N``.
         facts: by name, ``N`` values each: numbers, which are parted into quarters (NaN where it is
-            not known), or texts, each of which is a slice (empty where it is not known).
+            not known), or texts, each of which is a slice (empty where it is not known). What is
+            not known is a part of its own, the last: the parts of a fact sum to ``N``.
     """
-    found = []
+    found, hits = [], int(right.sum())
     for fact, values in facts.items():
         groups = _quarters(values) if isinstance(values, np.ndarray) else _names(values)
-        known = sum(len(members) for members in groups.values())
-        hits = sum(int(right[members].sum()) for members in groups.values())
         for value, members in groups.items() if len(groups) > 1 else ():
             n, good = len(members), int(right[members].sum())
-            others = [hits - good, known - n - (hits - good)]
+            others = [hits - good, len(right) - n - (hits - good)]
             p_value = float(fisher_exact([[good, n - good], others]).pvalue)
-            rest = others[0] / (known - n)
+            rest = others[0] / (len(right) - n)
             found.append(Slice(fact, value, n, good / n, *wilson(good, n), rest, p_value, ""))
     marked = holm([part.p_value for part in found])
     return tuple(
@@ -88,17 +89,21 @@ def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
 
 def _quarters(values: NDArray[np.floating]) -> dict[str, NDArray[np.int64]]:
     """Part numbers at their quartiles; equal ones stay together, so there may be fewer parts."""
-    known = np.flatnonzero(np.isfinite(values))
+    told = np.isfinite(values)
+    known, unknown = np.flatnonzero(told), np.flatnonzero(~told)
     if not len(known):
-        return {}
-    inner = np.quantile(values[known], np.arange(1, GROUPS) / GROUPS, method="inverted_cdf")
-    group = np.searchsorted(np.unique(inner), values[known], side="left")
+        return {EMPTY: unknown}
+    of = values[known]
+    inner = np.quantile(of, np.arange(1, GROUPS) / GROUPS, method="inverted_cdf")
+    # Where most have the largest value, that is a part, too: else there would be but one.
+    inner = np.minimum(inner, of[of < of.max()].max(initial=of.min()))
+    group = np.searchsorted(np.unique(inner), of, side="left")
     parts = [known[group == g] for g in np.unique(group)]
     for digits in DIGITS:
         named = {_range(values[part], digits): part for part in parts}
         if len(named) == len(parts):  # else two parts read alike
             break
-    return named
+    return named | ({EMPTY: unknown} if len(unknown) else {})
 
 
 def _range(values: NDArray[np.floating], digits: int) -> str:
@@ -122,4 +127,6 @@ def _names(values: Sequence[str]) -> dict[str, NDArray[np.int64]]:
     if len(own) < len(order):
         rest = np.flatnonzero(np.isin(group, order[MOST:]))
         found[f"{len(order) - MOST:,} other values"] = rest
+    if "" in names:
+        found[EMPTY] = np.flatnonzero(names[group] == "")
     return found

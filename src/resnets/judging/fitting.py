@@ -32,7 +32,8 @@ def fitted(
     if found := model.calibration:
         console.say(
             f"calibr.  temperature {found['temperature']:.3f}, fitted on {found['n']:,} photos of "
-            f"{split}: ECE {100 * found['ece_before']:.1f} to {100 * found['ece_after']:.1f} %"
+            f"{split}: loss {found['nll_before']:.4g} to {found['nll_after']:.4g}, "
+            f"ECE {100 * found['ece_before']:.1f} to {100 * found['ece_after']:.1f} %"
         )
     else:
         console.say(

@@ -34,14 +34,18 @@ def read_facts(
         photo's path below the data, from 1.
 
     Raises:
-      UserError: there is no such column, or no table.
+      UserError: there is no such column, or no table, or it parts no photos.
     """
-    return {
+    facts = {
         name: _folders(samples.ids, name)
         if name.startswith(FOLDER)
         else _column(data, name, samples.ids, columns)
         for name in names
     }
+    for name, values in facts.items():
+        if len(set(values)) < 2:
+            raise UserError(f"--slice {name}: the same for all photos, so it parts none; leave it")
+    return facts
 
 
 def slice_result(result: SplitResult, facts: Mapping[str, Values] = NOTHING) -> SplitResult:

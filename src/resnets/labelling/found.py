@@ -12,7 +12,7 @@ from resnets.data.images import DecodeError, decode
 from resnets.data.sources import Dataset, Samples
 from resnets.evaluate.label_page import Suspect, write_labels_page
 from resnets.evaluate.mislabelled import Mislabelled, rows
-from resnets.files import atomic
+from resnets.files import atomic, on_screen
 from resnets.labelling.out_of_fold import OutOfFold
 from resnets.pages import thumbnail
 
@@ -71,6 +71,7 @@ class LabelCheck:
             "how": self.how,
             "agreement": result.agreement,
             "found": len(result.found),
+            "unsure": result.unsure,
             "share": result.share,
             "share_low": result.share_low,
             "share_high": result.share_high,
@@ -84,12 +85,12 @@ class LabelCheck:
         yield result.summary()
         out = self.left_out()
         for name, why in [*out.items()][:1]:
-            yield f"not judged: {len(out):,}, such as {name} ({why})"
+            yield on_screen(f"not judged: {len(out):,}, such as {name} ({why})")
         for mix in result.mixes[:MIXES]:
             if mix.found:
-                yield f"labelled {mix.given}, seems {mix.suggested}: {mix.found:,}"
+                yield on_screen(f"labelled {mix.given}, seems {mix.suggested}: {mix.found:,}")
         for row in self.issues(SHOWN):
-            yield f"{row['path']}: {row['given']} → {row['suggested']} ({row['why']})"
+            yield on_screen(f"{row['path']}: {row['given']} → {row['suggested']} ({row['why']})")
         if len(result.found) > SHOWN:
             yield f"… and {len(result.found) - SHOWN:,} more, which the other outputs have"
 

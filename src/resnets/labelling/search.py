@@ -36,6 +36,7 @@ PROBABILITIES = "probabilities.parquet"
 FAST = "fast"
 """The recipe of trainings from scratch: few epochs, as wrong labels are learnt last (Arpit et al.
 2017, arXiv:1706.05394)."""
+QUICKER = "; with --weights MODEL it takes the time of an evaluation"
 
 
 def check_labels(
@@ -100,7 +101,7 @@ def check_labels(
     key = hashlib.sha256(repr((fingerprint(dataset), *said)).encode()).hexdigest()
     folder = Path(work) if work else Path("runs") / f"{dataset.name}-labels-{key[:8]}"
     how = _how(start, frozen, folds, recipe)
-    console.say(f"labels   {len(samples):,} photos by {how}")
+    console.say(f"labels   {len(samples):,} photos by {how}{'' if start else QUICKER}")
     console.say(f"folder   {folder}; a stopped command goes on from there")
     with _working(folder, key) as finished:
         if finished.exists():
@@ -150,18 +151,13 @@ def _digest(start: Model | None) -> str:
 
 
 def _how(start: Model | None, frozen: bool, folds: int, recipe: str | Recipe | None) -> str:
-    """Say what judges the photos, and what it costs."""
+    """Say what judges the photos."""
     if frozen:
         assert start is not None
-        return (
-            f"{folds} linear classifiers on features of {start.spec.name}, which are computed once"
-        )
+        return f"{folds} linear classifiers on features of {start.spec.name}"
     named = recipe.name if isinstance(recipe, Recipe) else recipe
     if start is None:
-        return (
-            f"{folds} trainings from scratch by recipe {named or FAST}; "
-            "with --weights MODEL it takes the time of an evaluation"
-        )
+        return f"{folds} trainings from scratch by recipe {named or FAST}"
     return f"{folds} trainings from {start.spec.name} by recipe {named}"
 
 
