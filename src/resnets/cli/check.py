@@ -201,6 +201,8 @@ def _table(found: Audit) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from resnets.files import on_screen
+
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for title in ("severity", "count", "what was found, where, and the way out"):
         table.add_column(title, justify="right" if title == "count" else "left", overflow="fold")
@@ -209,7 +211,10 @@ def _table(found: Audit) -> Table:
         text = Text(kind.what, style="bold")
         for case in finding.cases[:EXAMPLES]:
             detail = f" ({case.detail})" if case.detail else ""
-            text.append(f"\n{' = '.join(case.where)}{detail}", style="not bold")
+            text.append("\n")
+            text.append(on_screen(f"{' = '.join(case.where)}{detail}"), style="not bold")
+        if len(finding.cases) > EXAMPLES:
+            text.append(f"\n… and {len(finding.cases) - EXAMPLES:,} more", style="not bold")
         text.append(f"\n→ {kind.way_out}", style="not bold dim")
         severity = str(kind.severity)
         table.add_row(Text(severity, style=STYLES[severity]), f"{len(finding.cases):,}", text)

@@ -125,7 +125,7 @@ def command(
 def _print(result: SplitResult) -> None:
     """Print what people read of a result."""
     from resnets.evaluate import words
-    from resnets.files import printable
+    from resnets.files import on_screen
 
     print(result.evaluation.summary())
     lines = words.details(result.evaluation)
@@ -133,6 +133,6 @@ def _print(result: SplitResult) -> None:
     lines += words.slices(result.slices)
     lines += [f"beside   {words.comparison(result.compared)}"] if result.compared else []
     for line in lines:
-        print(printable(line))
+        print(on_screen(line))
     for line in result.robustness.lines() if result.robustness else ():
         print(line)
