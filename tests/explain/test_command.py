@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from resnets.explain import pictures
 from resnets.explain.explainer import BATCH, Explainer
 from resnets.explain.methods import METHODS
-from resnets.explain.output import Output
+from resnets.explain.output import Output, line
 
 Make = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
@@ -45,6 +52,9 @@ def test_a_page_of_many_photos(
     assert out.stat().st_size < 5e6
     values = json.loads(rows.read_text())
     assert values["layer"] == "layer3"
+    for name in ("deletion", "insertion"):
+        better = sum(row[name]["better_than_random"] for row in values["photos"] if name in row)
+        assert f"<dd>{better} <small>of 3: {name}</small></dd>" in text
     assert [row["status"] == "ok" for row in values["photos"]].count(True) == 3
     browser(out)
     status, _, said = run(*command)
@@ -81,9 +91,14 @@ def test_a_folder_has_a_picture_of_each_and_a_page(
     assert {
         row.get("explained", {}).get("label", "0") for row in json.loads(printed)["photos"]
     } == {"0"}
+    assert "not of this run" not in said
     status, _, said = run("explain", make(), photos, *options)
     assert status == 2
     assert "not empty" in said
+    status, _, said = run("explain", make(), photos / "90.png", *options, "--force")
+    assert status == 0, said
+    assert "pictures that are not of this run: 3, such as 1-0.png" in said
+    assert len(list(out.iterdir())) == 5
 
 
 @pytest.mark.parametrize(
@@ -93,6 +108,10 @@ def test_a_folder_has_a_picture_of_each_and_a_page(
         (("--method", "magic"), "--method magic: unknown; one of: "),
         (("--class", "cat"), "no such class"),
         (("--layer", "stem"), "no such stage"),
+        (
+            ("--method", "occlusion", "--layer", "layer1"),
+            "--layer layer1: is for the methods gradcam, hirescam, xgradcam; occlusion has no",
+        ),
         (("-k", "3"), "-k 3: is for --neighbours"),
         (("--nearest", "3"), "-k 3: is for --neighbours"),
         (("--path-column", "p"), "--path-column p: is for --neighbours"),
@@ -107,6 +126,81 @@ def test_bad_options_get_one_line(
     assert status == 2
     assert words in said
     assert not (tmp_path / "o.html").exists()
+
+
+def test_a_line_says_what_the_network_says_and_what_is_explained(make: Make, photos: Path) -> None:
+    explainer = Explainer.load(make(), "cpu", test="quick")
+    (own,) = explainer.explain([("a", photos / "0.png")])
+    label, p = own.top[0]
+    tests = [f"{name} {'yes' if own.curves[name].better else 'no'}" for name in own.curves]
+    assert line(own).split("\t")[:3] == ["a", label, f"{p:.4f}"]
+    assert line(own).endswith(f"\tbetter than random order: {', '.join(tests)}")
+    assert [test.partition(" ")[0] for test in tests] == ["deletion", "insertion"]
+    other, q = own.top[1]
+    (one,) = explainer.explain([("a", photos / "0.png")], other)
+    assert line(one).startswith(f"a\t{label}\t{p:.4f}, explained: {other} {q:.4f}\t")
+
+
+def test_the_lines_of_a_picture_do_not_overlap(
+    make: Make, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explainer = Explainer.load(make(classes=tuple("0123456789")), "cpu", test="quick")
+    written: list[tuple[str, tuple[float, ...]]] = []
+    draw = pictures.ImageDraw.ImageDraw.text
+
+    def text(pen: Any, at: Any, words: str, ink: Any, font: Any, **options: Any) -> None:
+        written.append((words, pen.textbbox(at, words, font, **options)))
+        draw(pen, at, words, ink, font, **options)
+
+    for top in (1, 5):
+        (one,) = explainer.explain([("a", photos / "0.png")], top=top)
+        with monkeypatch.context() as patch:
+            patch.setattr(pictures.ImageDraw.ImageDraw, "text", text)
+            written.clear()
+            sheet = pictures.side_by_side(one, "how it was made")
+        whole = " ".join(words for words, _ in written)
+        for name, curve in one.curves.items():
+            areas = f"{curve.area:.2f}, in random order {curve.random_area:.2f}"
+            assert f"{name.capitalize()} {areas}: {curve.verdict}." in whole
+        for i, (words, (left, upper, right, lower)) in enumerate(written):
+            assert 0 <= left < right <= sheet.width, words
+            assert 0 <= upper < lower <= sheet.height, words
+            for others, box in written[:i]:
+                apart = right <= box[0] or box[2] <= left or lower <= box[1] or box[3] <= upper
+                assert apart, (words, others)
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        ("page.html", "stopped; nothing is written"),
+        ("out", r"stopped; pictures of \d+ of 300 photos are in .*out, without a page of them"),
+    ],
+)
+def test_ctrl_c_says_what_is_written(
+    out: str, words: str, make: Make, photos: Path, tmp_path: Path
+) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    for i in range(300):
+        os.link(photos / "0.png", many / f"{i}.png")
+    command = ("explain", make(), many, "--out", tmp_path / out, "--test", "none")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "resnets", *map(str, command), "--device", "cpu"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr
+    assert process.stderr.readline().startswith("maps ")
+    deadline = time.monotonic() + 120
+    while out == "out" and not any((tmp_path / out).glob("*.png")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert re.fullmatch(words, printed.strip())
+    assert not list(tmp_path.rglob("*.html"))
 
 
 def test_the_help_names_every_method(run: Run) -> None:

@@ -143,10 +143,12 @@ def test_the_nearest_of_a_training_photo_is_itself(make: Make) -> None:
     assert len(pixels) == 40
 
 
-def test_neighbours_are_training_photos(make: Make, tmp_path: Path) -> None:
+def test_neighbours_are_training_photos(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rng = np.random.default_rng(0)
     for split in ("train", "test"):
-        for label in ("a", "b"):
+        for label in ("a", "0"):
             folder = tmp_path / "data" / split / label
             folder.mkdir(parents=True)
             for i in range(2):
@@ -154,6 +156,8 @@ def test_neighbours_are_training_photos(make: Make, tmp_path: Path) -> None:
                 Image.fromarray(pixels).save(folder / f"{i}.png")
     explainer = Explainer.load(make(), "cpu", test="none")
     explainer.album = Album.open(tmp_path / "data", explainer.predictor.model, explainer.net)
+    warned = "1 of its 2 classes are not the model's (a); labels shown are the data's"
+    assert warned in capsys.readouterr().err
     (one,) = explainer.explain([("a", tmp_path / "data" / "test" / "a" / "0.png")])
     assert len(one.neighbours) == 4  # as there are no more
     assert all("train" in near.path for near in one.neighbours)

@@ -20,7 +20,7 @@ from resnets.cli.options import (
     json_path,
     write_json,
 )
-from resnets.errors import UserError
+from resnets.errors import Interrupted, UserError
 from resnets.explain import PAGE, PICTURE
 
 
@@ -95,34 +95,41 @@ def command(
     predictor = Predictor.load(model, device, workers=workers)
     explainer = Explainer(predictor, method or DEFAULT, layer, test)
     explainer.check_class(label)
-    console.say(caption(explainer))
-    if neighbours:
-        columns = {"path_column": path_column, "label_column": label_column}
-        explainer.album = Album.open(
-            neighbours,
-            predictor.model,
-            explainer.net,
-            columns=columns,
-            k=nearest or 5,
-            workers=predictor.workers,
-            console=console,
-        )
     output = Output(explainer, out, len(found))
     rows, lines, failed = [], [], 0
-    with console.track("Explaining", len(found), "photos") as advance:
-        items = ((path, path) for path in found)
-        for one in explainer.explain(items, label, top, advance):
-            output.add(one)
-            rows += [one.to_json()] if json else []
-            lines.append(line(one))
-            failed += one.status != "ok"
-    output.close()
+    try:
+        console.say(caption(explainer))
+        if neighbours:
+            columns = {"path_column": path_column, "label_column": label_column}
+            explainer.album = Album.open(
+                neighbours,
+                predictor.model,
+                explainer.net,
+                columns=columns,
+                k=nearest or 5,
+                workers=predictor.workers,
+                console=console,
+            )
+        with console.track("Explaining", len(found), "photos") as advance:
+            items = ((path, path) for path in found)
+            for one in explainer.explain(items, label, top, advance):
+                output.add(one)
+                rows += [one.to_json()] if json else []
+                lines.append(line(one))
+                failed += one.status != "ok"
+        output.close()
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; {output.so_far()}") from None
     if json:
         write_json({**explainer.to_json(), "photos": rows}, json)
     if json != "-":
         print("\n".join(lines))
     if output.written:
         console.say(f"wrote    {out}")
+    if older := output.older():
+        console.warn(
+            f"{out}: pictures that are not of this run: {len(older):,}, such as {older[0]}"
+        )
     if failed:
         console.warn(f"{failed:,} of {len(found):,} are not explained; their rows say why")
     if failed == len(found):

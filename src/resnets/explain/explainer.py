@@ -87,20 +87,24 @@ class Explainer:
         Args:
           predictor: of a model with weights in float32.
           method: one of `METHODS`.
-          layer: the stage to look at; see `choose_layer`.
+          layer: the stage to look at, for methods that look at one; see `choose_layer`.
           test: ``full`` (random networks throughout, part by part in a cascade, and part by part
             alone), ``quick`` (throughout) or ``none``, which leaves out deletion and insertion,
             too; if not given, quick for methods that take hundreds of passes, and else full.
           album: photos among which the nearest are looked up.
 
         Raises:
-          UserError: an unknown method, layer or test, or a model that is quantised.
+          UserError: an unknown method, layer or test, a layer for a method that has none, or a
+            model that is quantised.
         """
         if method not in METHODS:
             near = did_you_mean(method, METHODS) or f"; one of: {', '.join(METHODS)}"
             raise UserError(f"--method {method}: unknown{near}")
         if test not in (None, *EXTENTS):
             raise UserError(f"--test {test}: one of {', '.join(EXTENTS)}")
+        if layer is not None and not METHODS[method].at_layer:
+            able = ", ".join(name for name, one in METHODS.items() if one.at_layer)
+            raise UserError(f"--layer {layer}: is for the methods {able}; {method} has no layer")
         self.predictor, self.name, self.method = predictor, method, METHODS[method]
         self.preprocess = predictor.model.preprocess
         self.net: ResNet = predictor.machine.place(readied(predictor.model.network()))

@@ -54,6 +54,11 @@ class Curve:
             return self.area < min(self.random_areas)
         return self.area > max(self.random_areas)
 
+    @property
+    def verdict(self) -> str:
+        """What `better` says, for people."""
+        return f"{'' if self.better else 'not '}better than every random order"
+
     def to_json(self) -> dict[str, Any]:
         return {
             "area": self.area,

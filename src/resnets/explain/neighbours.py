@@ -16,6 +16,7 @@ from resnets.data.cache import ImageCache, Storage
 from resnets.data.samples import Samples
 from resnets.data.sources import open_dataset
 from resnets.explain.features import features_of
+from resnets.files import printable
 from resnets.nn import ResNet
 from resnets.pages import thumbnail
 from resnets.weights.model_file import Model
@@ -71,10 +72,11 @@ class Album:
         net: ResNet,
         *,
         columns: Mapping[str, Any] | None = None,
+        console: Console | None = None,
         **options: Any,
     ) -> Self:
         """Open the training photos of a data set: its ``train``, or, where its splits are drawn,
-        those that training drew.
+        those that training drew. Classes that the model does not have are warned of.
 
         Raises:
           UserError: the data cannot be opened.
@@ -83,9 +85,16 @@ class Album:
         names = ("seed", *drawn)
         recorded = {name: model.data[name] for name in names if name in model.data}
         dataset = open_dataset(data, **(columns or {}), **(drawn | recorded))
+        console = console or Console(quiet=True)
+        foreign = [name for name in dataset.classes if name not in model.classes]
+        if foreign:
+            console.warn(
+                f"--neighbours {data}: {len(foreign):,} of its {len(dataset.classes):,} classes "
+                f"are not the model's ({printable(foreign[0])}); labels shown are the data's"
+            )
         samples: Samples = dataset.splits.get("train", dataset.splits["all"])
         cache = ImageCache(samples, model.preprocess, Storage("none"))
-        return cls(cache, dataset.classes, net, **options)
+        return cls(cache, dataset.classes, net, console=console, **options)
 
     def __len__(self) -> int:
         return len(self._indices)

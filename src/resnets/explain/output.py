@@ -20,14 +20,21 @@ def caption(explainer: Explainer) -> str:
 
 
 def line(one: Explanation) -> str:
-    """Return a photo's row for people: path, class, its probability, and the verdict."""
+    """Return a photo's row for people: path, class, its probability, the class that is explained if
+    that is another, and what the tests say."""
     path = printable(one.path)
     if one.status != "ok":
         return f"{path}\t-\t{one.status}"
-    shown = [path, printable(one.label), f"{one.probability:.4f}"]
+    label, probability = one.top[0]
+    shown = [path, printable(label), f"{probability:.4f}"]
+    if one.label != label:
+        shown[-1] += f", explained: {printable(one.label)} {one.probability:.4f}"
     if one.trial:
         verdict = {True: "passes", False: "fails", None: "empty map"}[one.trial.passes]
         shown.append(f"{verdict} (rank correlation {one.trial.rank:+.2f})")
+    if one.curves:
+        better = ", ".join(f"{k} {'yes' if c.better else 'no'}" for k, c in one.curves.items())
+        shown.append(f"better than random order: {better}")
     return "\t".join(shown)
 
 
@@ -39,36 +46,54 @@ class Output:
     """
 
     def __init__(self, explainer: Explainer, out: Path, photos: int) -> None:
-        """Write to `out`, of so many photos. Raises UserError if a file cannot be written."""
-        self._explainer, self._out = explainer, out
+        """Write to `out`, of so many photos; nothing before the first `add`."""
+        self._explainer, self._out, self._photos = explainer, out, photos
         self._said = caption(explainer).partition(" ")[2].strip()
         self._digits, self._number = len(str(photos)), 0
         self._page = None if out.suffix == PICTURE else Page()
-        self.written = False
-        """Whether there is anything at `out`: of a photo that does not decode there is no picture.
-        """
-        if not out.suffix:
-            out.mkdir(exist_ok=True)
+        self.written: list[Path] = []
+        """The files; of a photo that does not decode there is no picture."""
 
     def add(self, one: Explanation) -> None:
-        """Write the photo's picture, if pictures are written, and put it on the page."""
+        """Write the photo's picture, if pictures are written, and put it on the page.
+
+        Raises:
+          UserError: it cannot be written.
+        """
         self._number += 1
         if self._page:
             self._page.add(one)
         if one.status == "ok" and self._out.suffix != PAGE:
-            with atomic(self._picture_of(one)) as temporary:
+            path = self._out if self._out.suffix else self._inside(self._name_of(one))
+            with atomic(path) as temporary:
                 side_by_side(one, self._said).save(temporary, "PNG")
-            self.written = True
+            self.written.append(path)
 
     def close(self) -> None:
-        """Write the page, if there is one."""
+        """Write the page, if there is one. Raises UserError if it cannot be written."""
         if self._page:
-            out = self._out if self._out.suffix else self._out / "explain.html"
-            self._page.write(self._explainer, out)
-            self.written = True
+            path = self._out if self._out.suffix else self._inside("explain.html")
+            self._page.write(self._explainer, path)
+            self.written.append(path)
 
-    def _picture_of(self, one: Explanation) -> Path:
-        if self._out.suffix:
-            return self._out
+    def older(self) -> list[str]:
+        """Return the names of pictures in the folder that have not been written now."""
+        found = [] if self._out.suffix else self._out.glob(f"*{PICTURE}")
+        return sorted(path.name for path in set(found).difference(self.written))
+
+    def so_far(self) -> str:
+        """Say what is written of a page that is not finished."""
+        if not self.written:
+            return "nothing is written"
+        return (
+            f"pictures of {len(self.written):,} of {self._photos:,} photos are in {self._out}, "
+            "without a page of them"
+        )
+
+    def _inside(self, name: str) -> Path:
+        self._out.mkdir(exist_ok=True)
+        return self._out / name
+
+    def _name_of(self, one: Explanation) -> str:
         stem = printable(Path(one.path).stem)[:80]
-        return self._out / f"{self._number:0{self._digits}}-{stem}.png"
+        return f"{self._number:0{self._digits}}-{stem}{PICTURE}"

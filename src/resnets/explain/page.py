@@ -30,12 +30,15 @@ class Page:
     def __init__(self) -> None:
         self._entries: list[dict[str, Any]] = []
         self._counts = {"inputs": 0, "good": 0, "tested": 0, "passed": 0}
+        self._better = {"deletion": 0, "insertion": 0}
 
     def add(self, one: Explanation) -> None:
         self._counts["inputs"] += 1
         self._counts["good"] += one.status == "ok"
         self._counts["tested"] += one.trial is not None
         self._counts["passed"] += one.trial is not None and one.trial.passes is True
+        for name, curve in one.curves.items():
+            self._better[name] += curve.better
         if len(self._entries) < MOST:
             self._entries.append(_entry(one))
 
@@ -56,6 +59,7 @@ class Page:
             orders=ORDERS,
             bar=pictures.jpeg(pictures.colour_bar(256, 8)),
             chart={"width": WIDTH, "height": HEIGHT},
+            better=self._better,
             **self._counts,
         )
 

@@ -77,7 +77,7 @@ def colour_bar(width: int, height: int) -> NDArray[np.uint8]:
 
 
 def side_by_side(one: Explanation, caption: str) -> Image.Image:
-    """Return the photo, the map over it and the classes in one picture, with a colour bar.
+    """Return the photo, the map over it, a colour bar, the classes and the tests in one picture.
 
     Args:
       one: of a photo that decodes.
@@ -86,29 +86,40 @@ def side_by_side(one: Explanation, caption: str) -> Image.Image:
     left, right = photo(one.pixels), overlay(one.pixels, one.cells)
     side = len(left)
     said = [f"{label}  {100 * p:.1f} %" for label, p in one.top]
-    explained = f"what speaks for {one.label}"
-    verdict = _wrapped(one.trial.verdict if one.trial else "", 2 * side + MARGIN)
-    lines = [*verdict, *_wrapped(caption, 2 * side + MARGIN)]
+    other = "" if one.label == one.top[0][0] else f"  {100 * one.probability:.1f} %"
+    explained = _cut(f"what speaks for {one.label}", side - round(font().getlength(other))) + other
+    tests = [line for test in tests_of(one) for line in _wrapped(test, 2 * side + MARGIN)]
+    lines = [*tests, *_wrapped(caption, 2 * side + MARGIN)]
     text = TEXT + 6
-    height = 3 * MARGIN + text + side + max(len(said) * text, text + BAR + 26) + len(lines) * text
+    top = MARGIN // 2 + text
+    below = top + side + MARGIN // 2
+    start = below + max(len(said) * text, BAR + 6 + text) + MARGIN // 2
+    height = start + len(lines) * text + MARGIN // 2
     sheet = Image.new("RGB", (2 * side + 3 * MARGIN, height), PAPER)
     draw, second = ImageDraw.Draw(sheet), side + 2 * MARGIN
     draw.text((MARGIN, MARGIN // 2), "as the network saw it", SOFT, font())
-    draw.text((second, MARGIN // 2), _cut(explained, side), SOFT, font())
-    top = MARGIN // 2 + text
+    draw.text((second, MARGIN // 2), explained, SOFT, font())
     sheet.paste(Image.fromarray(left), (MARGIN, top))
     sheet.paste(Image.fromarray(right), (second, top))
-    below = top + side + MARGIN // 2
     for i, line in enumerate(said):
         draw.text((MARGIN, below + i * text), _cut(line, side), INK, font())
     sheet.paste(Image.fromarray(colour_bar(side, BAR)), (second, below + 4))
     draw.text((second, below + BAR + 6), "nothing", SOFT, font())
     draw.text((second + side, below + BAR + 6), "most", SOFT, font(), anchor="ra")
-    start = below + max(len(said) * text, text + BAR + 26) - 8
     for i, line in enumerate(lines):
-        ink = INK if i < len(verdict) else SOFT
+        ink = INK if i < len(tests) else SOFT
         draw.text((MARGIN, start + i * text), line, ink, font())
     return sheet
+
+
+def tests_of(one: Explanation) -> list[str]:
+    """Return a sentence for each test of the map; none where it was not wanted."""
+    verdict = [one.trial.verdict] if one.trial else []
+    return verdict + [
+        f"{name.capitalize()} {curve.area:.2f}, in random order {curve.random_area:.2f}: "
+        f"{curve.verdict}."
+        for name, curve in one.curves.items()
+    ]
 
 
 @cache
