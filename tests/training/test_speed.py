@@ -175,7 +175,7 @@ def test_photos_that_do_not_decode_decide_nothing(monkeypatch: pytest.MonkeyPatc
     def broken(self: Preprocess, source: Any) -> Any:
         raise DecodeError("broken")
 
-    monkeypatch.setattr(Preprocess, "prepare", broken)
+    monkeypatch.setattr(Preprocess, "prepare_sized", broken)
     trial = make()
     assert trial.disagreement == ""
     assert "dropped" in trial.measure(trial.machine, 0.1)
@@ -297,7 +297,7 @@ def test_nothing_is_compiled_where_batches_lack_photos(
         raise DecodeError("broken")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Preprocess, "prepare", broken)
+        patch.setattr(Preprocess, "prepare_sized", broken)
         trial.photos.get(np.arange(3))
     assert not tried(trial)
 

@@ -192,8 +192,10 @@ def corrupt(
     if severity == 0:
         return photo
     kind = CORRUPTIONS[name]
-    words = [seed & 0xFFFFFFFFFFFFFFFF, zlib.crc32(name.encode())]
-    rng = np.random.Generator(np.random.Philox(key=words, counter=[0, 0, 0, key]))
+    # In uint64 from the start: NumPy makes floats of a list with such large numbers.
+    words = np.array([seed & 0xFFFFFFFFFFFFFFFF, zlib.crc32(name.encode())], np.uint64)
+    start = np.array([0, 0, 0, key], np.uint64)
+    rng = np.random.Generator(np.random.Philox(key=words, counter=start))
     parameters = kind.parameters(severity, min(photo.shape[:2]))
     changed = kind.apply(photo.astype(np.float32) / 255, rng, *parameters)
     return np.asarray(np.rint(np.clip(changed, 0, 1) * 255), np.uint8)
