@@ -86,7 +86,6 @@ def look(
 
     `groups` are those of duplicates; `options` go to `resnets.labelling.search.check_labels`.
     """
-    from resnets.files import printable
     from resnets.labelling.search import check_labels
 
     found = check_labels(data, groups=groups, **options)
@@ -99,5 +98,5 @@ def look(
         if path:
             write(path)
     for line in found.lines() if shown else ():
-        print(printable(line))
+        print(line)
     return found
