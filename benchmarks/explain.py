@@ -61,9 +61,6 @@ from resnets.weights import model_file
 LEAST = 0.95
 DRAWS = 2000
 BATCH = 16
-FEW = 8
-"""Photos of deletion and insertion, of the parts that are drawn anew one by one, and of methods
-that take hundreds of passes."""
 
 
 def guided(captum: Any, net: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
@@ -123,9 +120,14 @@ CANDIDATES = {**METHODS, **{k: v for k, v in OTHERS.items() if k not in METHODS}
 
 
 class Subject:
-    """A trained network, its twin, and photos that neither has learnt from."""
+    """A trained network, its twin, and photos that neither has learnt from.
 
-    def __init__(self, model: str, twin: str, data: str, photos: int) -> None:
+    `few` of them are for deletion and insertion, for the parts that are drawn anew one by one, and
+    for methods that take hundreds of passes.
+    """
+
+    def __init__(self, model: str, twin: str, data: str, photos: int, few: int) -> None:
+        self.few = few
         loaded = model_file.load(model)
         self.preprocess, self.name = loaded.preprocess, f"{loaded.spec.name}, {Path(data).name}"
         self.net = readied(loaded.network())
@@ -149,7 +151,8 @@ class Subject:
         return net(self.images).softmax(1)
 
     def maps(self, mapper: Mapper, net: ResNet, most: int | None = None) -> NDArray[np.float32]:
-        count = min(FEW if mapper.method.dear else most or len(self.images), len(self.images))
+        wanted = self.few if mapper.method.dear else most or len(self.images)
+        count = min(wanted, len(self.images))
         starts = range(0, count, BATCH)
         parts = [slice(start, min(start + BATCH, count)) for start in starts]
         return np.concatenate([mapper(net, self.images[p], self.classes[p]) for p in parts])
@@ -187,7 +190,7 @@ def judge(subject: Subject, method: Method, layer: str, seeds: int) -> dict[str,
         "passes": high <= LIMIT and auroc >= LEAST,
     }
     if not method.dear:
-        line |= by_part(subject, mapper, own[:FEW])
+        line |= by_part(subject, mapper, own[: subject.few])
     return line | faithfulness(subject, own)
 
 
@@ -197,7 +200,7 @@ def by_part(subject: Subject, mapper: Mapper, own: NDArray[np.float32]) -> dict[
 
     def mean(random: tuple[str, ...]) -> float:
         net = randomised(subject.net, random, 0, size)
-        return float(rank_correlation(own, subject.maps(mapper, net, FEW)).mean())
+        return float(rank_correlation(own, subject.maps(mapper, net, subject.few)).mean())
 
     return {
         "cascade": {name: mean(random) for name, random in steps.items()},
@@ -214,7 +217,7 @@ def faithfulness(subject: Subject, own: NDArray[np.float32]) -> dict[str, Any]:
 
     found = [
         curves(answer, subject.images[i], int(subject.classes[i]), own[i], seed=i)
-        for i in range(min(FEW, len(own)))
+        for i in range(min(subject.few, len(own)))
     ]
     return {
         name: {
@@ -256,7 +259,7 @@ def main() -> None:
     folder = target(options, "explain")
     networks = _kept(folder) if options.resume else {}
     for model, twin, data in options.network:
-        subject = Subject(model, twin, data, options.photos)
+        subject = Subject(model, twin, data, options.photos, options.few)
         found = {"photos": len(subject.images), "size": subject.preprocess.size}
         known = networks.setdefault(subject.name, {**found, "top1": subject.top1, "methods": {}})
         lines, layers = known["methods"], options.layers or [None]
@@ -305,13 +308,15 @@ def _options() -> argparse.Namespace:
     made.add_argument(
         "--network", nargs=3, action="append", required=True, metavar=("MODEL", "TWIN", "DATA")
     )
-    made.add_argument("--photos", type=int, help="of each data set; 32, or 4 with --quick")
+    made.add_argument("--photos", type=int, help="of each data set; 128, or 4 with --quick")
+    made.add_argument("--few", type=int, help="photos of what is dear; 32, or 4 with --quick")
     made.add_argument("--seeds", type=int, help="random networks; 3, or 1 with --quick")
     made.add_argument("--methods", nargs="+", choices=CANDIDATES, default=list(CANDIDATES))
     made.add_argument("--layers", nargs="+", help="instead of the one that explain would choose")
     made.add_argument("--resume", action="store_true", help="keep the lines that are written")
     options = made.parse_args()
-    options.photos = options.photos or (4 if options.quick else 32)
+    options.photos = options.photos or (4 if options.quick else 128)
+    options.few = options.few or (4 if options.quick else 32)
     options.seeds = options.seeds or (1 if options.quick else 3)
     return options
 
