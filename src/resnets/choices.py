@@ -132,6 +132,10 @@ def choose_spec(
             f"the weights are of {start.spec.name} and do not fit {spec.name} with this stem; "
             "leave --model and --stem out"
         )
+    if preprocess.size < spec.smallest:
+        raise UserError(
+            f"--size {preprocess.size}: {spec.name} takes photos of at least {spec.smallest} px"
+        )
     millions, gmacs = spec.params() / 1e6, spec.macs() / 1e9
     console.say(
         f"model    {spec.name}: {millions:.2f} M parameters, {gmacs:.3f} GMACs"
@@ -154,6 +158,9 @@ def misfits(recipe: Recipe, spec: ResNetSpec, start: Model | None) -> Iterator[t
         )
     if spec.head.pool == "all" and recipe.grow != PLAIN.grow:
         yield "grow", f"{spec.name} reads every pixel, and takes photos of one size only"
+    least = min(recipe.side(spec.image_size, part) for part in recipe.grow)
+    if least < spec.smallest:
+        yield "grow", f"{spec.name} takes photos of at least {spec.smallest} px, not {least}"
 
 
 def _usual(small: bool, recipe: str | Recipe | None) -> str:

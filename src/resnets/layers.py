@@ -134,11 +134,13 @@ class Act(Layer):
 
 @dataclass(frozen=True)
 class Pool(Layer):
-    """Pooling within the network; an odd side is rounded up.
+    """Pooling within the network.
 
-    ``max`` pads with −∞, ``zero-max`` with zeros (which differs where values are negative) and
-    ``tf-max`` as TensorFlow's 'same' does; ``avg`` counts only pixels that are there; ``blur``
-    subsamples after a binomial filter over reflected borders (arXiv:1904.11486).
+    ``max`` pads with −∞ (an even window has no border to pad, and leaves out the last pixel of an
+    odd side, as torch's does), ``zero-max`` with zeros (which differs where values are negative)
+    and ``tf-max`` as TensorFlow's 'same' does; ``avg`` counts only pixels that are there, and
+    rounds an odd side up; ``blur`` subsamples after a binomial filter over reflected borders
+    (arXiv:1904.11486).
     """
 
     kind: str
@@ -147,7 +149,8 @@ class Pool(Layer):
     stride: int
 
     def out(self, side: int) -> int:
-        return -(-side // self.stride)
+        lost = self.kernel % 2 == 0 if self.kind == "max" else 0
+        return -(-(side - lost) // self.stride)
 
     @property
     def reach(self) -> tuple[int, int]:

@@ -90,7 +90,7 @@ def test_a_stage_begins_with_its_entry() -> None:
     assert [name for name, _ in first.named_children()] == ["entry"]
     assert [name for name, _ in second.named_children()] == ["0"]
     assert [name for name, _ in first.entry.named_children()] == ["conv1", "bn1", "act1", "maxpool"]
-    assert first(torch.randn(2, 4, 7, 8)).shape == (2, 6, 4, 4)
+    assert first(torch.randn(2, 4, 7, 8)).shape == (2, 6, 3, 4)
 
 
 # -- each order, with nothing in the branch -------------------------------------------------------

@@ -164,7 +164,7 @@ def resnet8_fast(net: Weights, x: Tensor) -> Tensor:
     """Its own description: pooling before the norms, one activated convolution in a block."""
     x = net.conv("conv1", x, bias=True).relu()
     for layer in ("layer1", "layer2", "layer3"):
-        x = F.max_pool2d(net.conv(f"{layer}.entry.conv1", x), 2, ceil_mode=True)
+        x = F.max_pool2d(net.conv(f"{layer}.entry.conv1", x), 2)
         x = net.bn(f"{layer}.entry.bn1", x).relu()
         x = x + net.bn(f"{layer}.0.bn1", net.conv(f"{layer}.0.conv1", x)).relu()
     return F.linear(x.amax((2, 3)), net.get("fc.weight")) / 9

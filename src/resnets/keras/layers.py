@@ -114,6 +114,8 @@ def _act(plan: layers.Act, name: str, x: Tensor) -> Tensor:
 
 
 def _max(plan: layers.Pool, name: str, x: Tensor) -> Tensor:
+    if plan.kernel % 2 == 0:
+        return keras.layers.MaxPooling2D(plan.kernel, plan.stride, **LAST, name=name)(x)
     if not _shifted(plan):
         return _tf_max(plan, name, x)
     # Keras has no border of −∞: so pool without a stride, then take every so many pixels of that.

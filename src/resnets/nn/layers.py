@@ -106,8 +106,7 @@ class BlurPool2d(nn.Module):
 
 
 POOLS: dict[str, Callable[[int, int], nn.Module]] = {
-    # An even window has no border to pad, and takes an odd side's last pixel by rounding up.
-    "max": lambda k, s: nn.MaxPool2d(k, s, padding=(k - 1) // 2, ceil_mode=k % 2 == 0),
+    "max": lambda k, s: nn.MaxPool2d(k, s, padding=(k - 1) // 2),
     "zero-max": lambda k, s: nn.Sequential(nn.ConstantPad2d(k // 2, 0.0), nn.MaxPool2d(k, s)),
     "tf-max": TfMaxPool2d,
     "avg": lambda k, s: nn.AvgPool2d(k, s, ceil_mode=True, count_include_pad=False),

@@ -220,9 +220,7 @@ def _norm3d(norm: nn.BatchNorm2d, frames: int, centred: bool) -> nn.Module:
 
 def _max3d(pool: nn.MaxPool2d, frames: int, centred: bool) -> nn.Module:
     kernel, stride, padding = int(pool.kernel_size), int(pool.stride), int(pool.padding)  # type: ignore[arg-type]
-    return nn.MaxPool3d(
-        (1, kernel, kernel), (1, stride, stride), (0, padding, padding), ceil_mode=pool.ceil_mode
-    )
+    return nn.MaxPool3d((1, kernel, kernel), (1, stride, stride), (0, padding, padding))
 
 
 def _mean3d(pool: nn.AdaptiveAvgPool2d, frames: int, centred: bool) -> nn.Module:

@@ -148,10 +148,14 @@ class Recipe:
         """Return which of the sides of `grow` the photos have when so much of the run is done."""
         return min(int(done * len(self.grow)), len(self.grow) - 1)
 
+    @staticmethod
+    def side(full: int, part: float) -> int:
+        """Return the side in pixels of photos that have grown to `part` of the full one."""
+        return full if part == 1 else min(full, max(STEP, round(full * part / STEP) * STEP))
+
     def augment(self, preprocess: Preprocess, part: float = 1.0) -> Augment:
         """Return the augmentation of training photos, to `part` of the full side."""
-        full = preprocess.size
-        size = full if part == 1 else min(full, max(STEP, round(full * part / STEP) * STEP))
+        full, size = preprocess.size, self.side(preprocess.size, part)
         mean = tuple(round(255 * value) for value in preprocess.mean)
         scale = (self.crop_scale, 1.0)
         # A smaller crop moves about within the photo already.

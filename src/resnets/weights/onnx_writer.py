@@ -179,7 +179,7 @@ def _act(g: Graph, name: str, plan: layers.Act, module: nn.Module, x: str, side:
 def _pool(g: Graph, name: str, plan: layers.Pool, module: nn.Module, x: str, side: int) -> str:
     kernel, stride = plan.kernel, plan.stride
     half = kernel // 2
-    pads = (half, half) if kernel % 2 else same(side, kernel, stride, 0)
+    pads = (half, half) if kernel % 2 else (0, 0)
     op, options = "MaxPool", dict[str, Any]()
     if plan.kind == "tf-max":
         pads = tf_same(side, kernel, stride)
