@@ -58,8 +58,8 @@ PADS = [Pad(3, outputs, stride) for outputs in (3, 4, 7) for stride in (1, 2, 3)
 @settings(max_examples=200)
 @torch.no_grad()
 def test_sizes_are_those_of_the_plan(plan: Layer, side: int) -> None:
-    if isinstance(plan, Pool) and plan.kind == "blur":
-        side += 1  # it reflects the border
+    if isinstance(plan, Pool) and (plan.kind == "blur" or plan.kernel == 2):
+        side += 1  # it reflects the border, or takes no single pixel
     inputs = plan.inputs if isinstance(plan, Conv | Pad) else 3
     outputs = plan.outputs if isinstance(plan, Conv | Pad) else 3
     found = build(plan).double()(signal(inputs, side))
@@ -181,7 +181,7 @@ def test_a_1x1_convolution_with_a_stride_takes_the_first_pixel() -> None:
         (Pool("zero-max", 1, 3, 2), (-1, -2, -3, -4), [0, -2]),
         (Pool("tf-max", 1, 3, 2), (-4, -3, -2, -1), [-2, -1]),
         (Pool("tf-max", 1, 3, 2), (-4, -3, -2, -1, -9), [-3, -1, -1]),
-        (Pool("max", 1, 2, 2), (-4, -3, -2), [-3, -2]),
+        (Pool("max", 1, 2, 2), (-4, -3, -2), [-3]),
         (Pool("avg", 1, 2, 2), (1, 3, 5, 7), [2, 6]),
         (Pool("avg", 1, 2, 2), (1, 3, 5), [2, 5]),
     ],
