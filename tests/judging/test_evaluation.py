@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import Image
 import resnets
 from resnets.errors import UserError
 from resnets.judging.evaluation import evaluate_model
+from resnets.weights import model_file
 
 
 def draw(folder: Path, seed: int, numbers: range) -> None:
@@ -136,3 +138,20 @@ def test_a_recorded_split_can_be_used_again(trained: tuple[Path, Path], tmp_path
         quiet=True,
     )
     assert held_out(run.model) == held_out(model)
+    assert judged(run.model, photos) == ("test", held_out(model))
+
+
+def test_a_model_that_does_not_record_what_it_saw_says_so(
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, model = trained
+    saved = model_file.load(model)
+    silent = {key: value for key, value in saved.data.items() if key != "seen"}
+    model_file.save(dataclasses.replace(saved, data=silent), tmp_path / "silent.safetensors")
+    assert judged(tmp_path / "silent.safetensors", photos)[0] == "all"
+    error = capsys.readouterr().err
+    assert "what training saw is not recorded" in error
+    assert "no file of it was seen" not in error
+    draw(tmp_path / "new", 7, range(1))
+    judged(model, tmp_path / "new")
+    assert "no file of it was seen in training" in capsys.readouterr().err
