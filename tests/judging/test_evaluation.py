@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from pathlib import Path
 
@@ -120,9 +121,77 @@ def test_a_model_that_saw_everything_says_so(tmp_path: Path) -> None:
         quiet=True,
     )
     assert run.split == "train"
+    assert "These photos trained the model" in run.report.read_text()
     with pytest.raises(UserError, match="training saw every photo"):
         judged(run.model, tmp_path / "photos")
     assert len(judged(run.model, tmp_path / "photos", "all")[1]) == 8
+
+
+def cautioned(
+    model: Path, data: Path, split: str | None, capsys: pytest.CaptureFixture[str]
+) -> tuple[str, str]:
+    """Return the warning of an evaluation, and what its report claims."""
+    capsys.readouterr()
+    report = data.parent / "report.html"
+    evaluate_model(model, data, split, report=report)
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    claim = re.search(r'class="claim.*?</p>', report.read_text(), re.DOTALL)
+    assert claim
+    return "".join(said), claim[0]
+
+
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        ("train", "these photos trained the model"),
+        ("all", "32 of these 40 photos were seen in training"),
+        ("val", ""),
+        ("test", ""),
+        (None, ""),
+    ],
+)
+def test_figures_of_photos_that_trained_the_model_are_no_judgement(
+    trained: tuple[Path, Path],
+    split: str | None,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    photos, model = trained
+    warned, claim = cautioned(model, photos, split, capsys)
+    assert (words in warned and "no judgement" in warned) if words else warned == ""
+    assert ("no judgement" in claim) == bool(words)
+    assert ("photos like these" in claim) == (not words)
+    assert words.lower() in claim.lower()
+
+
+def test_photos_that_may_have_trained_the_model_are_told_from_those_that_did(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    for i, split in enumerate(("train", "val", "test")):
+        draw(photos / split, i, range(4))
+    options = {"model": "resnet20", "size": 12, "epochs": 1, "quiet": True}
+    model = resnets.train(photos, out=tmp_path / "run", **options).model
+    assert "these photos trained the model" in cautioned(model, photos, "train", capsys)[0]
+    assert "16 of these 24 photos" in cautioned(model, photos, "all", capsys)[0]
+    assert cautioned(model, photos, None, capsys)[0] == ""
+    draw(photos / "train", 7, range(9, 10))  # no longer the very data
+    for split in ("train", "all"):
+        warned, claim = cautioned(model, photos, split, capsys)
+        assert "may have trained the model" in warned
+        assert "may have trained the model" in claim
+    assert cautioned(model, photos, None, capsys)[0] == ""
+
+
+def test_photos_that_trained_another_model_are_judged_as_any(
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, model = trained
+    draw(tmp_path / "new", 7, range(20))
+    for split in ("train", "all"):
+        warned, claim = cautioned(model, tmp_path / "new", split, capsys)
+        assert warned == ""
+        assert "photos like these" in claim
 
 
 def test_a_recorded_split_can_be_used_again(trained: tuple[Path, Path], tmp_path: Path) -> None:
