@@ -28,10 +28,8 @@ def command(
     force: Force = False,
 ) -> None:
     """Describe an architecture or a model file: counts, stages, sources, and what it holds."""
-    for output in (json_path(json), diagram):
-        check_output(output, force)
-    if diagram and diagram.suffix != ".svg":
-        raise UserError(f"{diagram}: a diagram is written as .svg")
+    check_output(json_path(json), force, option="--json")
+    check_output(diagram, force, (".svg",), "--diagram")
     values: dict[str, Any] = {}
     if model not in ZOO and (Path(model).exists() or Path(model).suffix == ".safetensors"):
         from resnets.weights import model_file
