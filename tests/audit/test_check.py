@@ -67,6 +67,23 @@ def test_a_link_to_nothing_is_told_once(make_folder: Make) -> None:
         assert len(named) == (2 if "\\x" in name else 1)  # names that are not UTF-8 are, too
 
 
+def test_copies_that_were_saved_anew_are_found_between_two_folders(
+    make_folder: Make, tmp_path: Path
+) -> None:
+    root, new = make_folder(count=20), tmp_path / "new"
+    for file in root.rglob("*1*.png"):
+        (new / file.parent.name).mkdir(parents=True, exist_ok=True)
+        with Image.open(file) as image:
+            image.save(new / file.parent.name / f"{file.stem} again.jpg", quality=80)
+    (tmp_path / "both").mkdir()
+    (tmp_path / "both" / "train").symlink_to(root)
+    (tmp_path / "both" / "test").symlink_to(new)
+    found = check(str(tmp_path / "both"), val_fraction=0.0)
+    assert found.leaks == {"test": {"photos": 22, "exact": 0, "near": 22}}
+    pairs = {frozenset(case.where) for case in found.findings["near-leak"]}
+    assert frozenset(("train/class 0/1.png", "test/class 0/1 again.jpg")) in pairs
+
+
 def test_a_split_table_is_what_is_checked(make_folder: Make, tmp_path: Path) -> None:
     root = make_folder(count=20)
     (root / "class 0" / "copy.png").write_bytes((root / "class 0" / "0.png").read_bytes())

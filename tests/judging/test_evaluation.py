@@ -80,6 +80,18 @@ def test_seen_photos_are_known_under_other_names_and_from_a_table(
         assert len(ids) == len(held_out(model))
 
 
+def test_copies_that_were_saved_anew_are_taken_for_new_ones(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    photos, model = trained
+    for file in photos.rglob("*.png"):
+        (tmp_path / file.parent.name).mkdir(exist_ok=True)
+        with Image.open(file) as image:
+            image.save(tmp_path / file.parent.name / f"{file.stem}.bmp")
+    split, ids = judged(model, tmp_path)  # as the README says
+    assert (split, len(ids)) == ("all", 40)
+
+
 def test_other_photos_of_the_same_names_are_all_judged(
     trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
