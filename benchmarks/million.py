@@ -50,12 +50,11 @@ def open_once(data: Path) -> dict[str, float]:
     from resnets.data.plan import Plan
     from resnets.data.preprocess import Preprocess
     from resnets.data.sources import open_dataset
-    from resnets.experiment import fingerprint
 
     began = time.monotonic()
     dataset = open_dataset(data)
     listed = time.monotonic()
-    fingerprint(dataset)
+    dataset.fingerprint()
     known = time.monotonic()
     samples = dataset.splits["train"]
     cache = ImageCache(samples, Preprocess.for_photos(64, 64), Storage("none"))

@@ -245,9 +245,10 @@ def _denied(plot: Plot) -> None:
 
 
 def _dead_link(plot: Plot) -> None:
-    name = plot.name()
-    (plot.root / name).symlink_to("gone.jpg")
-    plot.planted += [Planted("broken-link", name), Planted("missing", name)]
+    photo, other = plot.name(), f"train/{plot.host}/notes"
+    for name, kind in ((photo, "missing"), (other, "broken-link")):
+        (plot.root / name).symlink_to("gone.jpg")
+        plot.planted.append(Planted(kind, name))
 
 
 def _circle(plot: Plot) -> None:

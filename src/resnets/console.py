@@ -1,4 +1,7 @@
-"""What people see while something runs: bars on a terminal, plain lines elsewhere."""
+"""What people see while something runs: bars on a terminal, plain lines elsewhere.
+
+Names in it are anybody's, so all of it is made fit for a terminal here.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,20 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
-    TextColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
 
+from resnets.files import on_screen
+
 Advance = Callable[[int], None]
+
+
+class Label(ProgressColumn):
+    """What a bar is of."""
+
+    def render(self, task: Task) -> Text:
+        return Text(on_screen(task.description))
 
 
 class Rate(ProgressColumn):
@@ -38,11 +49,11 @@ class Console:
 
     def say(self, text: str) -> None:
         if not self._quiet:
-            self._rich.print(text, markup=False)
+            self._rich.print(on_screen(text), markup=False)
 
     def warn(self, text: str) -> None:
         """Say what must not be missed, such as photos left out, even when quiet."""
-        self._rich.print(f"warning: {text}", markup=False, style="yellow")
+        self._rich.print(on_screen(f"warning: {text}"), markup=False, style="yellow")
 
     @contextmanager
     def track(self, label: str, total: int | None, unit: str = "images") -> Iterator[Advance]:
@@ -54,7 +65,7 @@ class Console:
     def bar(self) -> Progress:
         """Return a progress display whose tasks have a `unit` field."""
         return Progress(
-            TextColumn("{task.description}", markup=False),
+            Label(),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             Rate(),

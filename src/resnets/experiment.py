@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import platform
 import time
 from collections.abc import Mapping
@@ -148,7 +147,7 @@ def train(
         config = Config(
             data=dataset.root if isinstance(data, str | Path) else None,
             data_options=options,
-            fingerprint=fingerprint(dataset),
+            fingerprint=dataset.fingerprint(),
             split=dataset.split_info,
             classes=dataset.classes,
             weights=None if weights is None else str(weights),
@@ -223,7 +222,7 @@ def resume(
         if config.data is None:
             raise UserError(f"{run}: trained on arrays in memory, which a resume cannot open again")
         dataset = open_dataset(config.data, **config.data_options)
-        if fingerprint(dataset) != config.fingerprint:
+        if dataset.fingerprint() != config.fingerprint:
             raise UserError(
                 f"{config.data} has changed since {run} began: files, labels or splits differ; "
                 "train anew, or restore the data"
@@ -272,17 +271,6 @@ def _create_folder(out: str | Path | None, dataset: Dataset, spec: ResNetSpec) -
     if out is not None:
         return RunFolder.create(Path(out))
     return RunFolder.numbered(Path("runs"), f"{dataset.name}-{spec.name}")
-
-
-def fingerprint(dataset: Dataset) -> str:
-    """Return what changes with a data set's ids, labels, splits, classes and contents."""
-    digest = hashlib.sha256()
-    for name, samples in sorted(dataset.splits.items()):
-        if name == "all":  # every sample of it is in another split: read no file twice
-            continue
-        digest.update(f"{name} {samples.fingerprint()}\n".encode())
-    digest.update("\0".join(dataset.classes).encode())
-    return digest.hexdigest()[:16]
 
 
 def _versions(machine: Machine) -> dict[str, str]:

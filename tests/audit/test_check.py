@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gate import by_kind
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 
@@ -20,6 +21,7 @@ from resnets.audit.check import check
 from resnets.audit.page import write_check_page
 from resnets.data.sources import open_dataset
 from resnets.errors import UserError
+from resnets.files import printable
 
 Make = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
@@ -45,6 +47,41 @@ def test_arrays_and_tables_of_bytes(tmp_path: Path) -> None:
     found = check(str(tmp_path / "arrays.npz"))
     copies = [case for kind in ("exact-labels", "exact-leak") for case in found.findings[kind]]
     assert {case.where for case in copies} == {("row 3", "row 20")}
+
+
+def test_a_link_to_nothing_is_told_once(make_folder: Make) -> None:
+    root = make_folder()
+    links = {
+        "missing": ["class 0/gone.png", "class 1/\udcff.JPG"],
+        "broken-link": ["class 0/notes", "class 2", "loose.png"],
+        "link-loop": ["class 0/self.png"],
+    }
+    for name in (name for names in links.values() for name in names):
+        (root / name).symlink_to("self.png" if "self" in name else "nowhere.png")
+    found = by_kind(check(str(root)).to_dict())
+    told = {kind: [[printable(name)] for name in names] for kind, names in links.items()}
+    assert {kind: sorted(found[kind]) for kind in links} == told
+    everything = [where for cases in found.values() for where in cases]
+    for name in (printable(name) for names in links.values() for name in names):
+        named = [where for where in everything if where == [name]]
+        assert len(named) == (2 if "\\x" in name else 1)  # names that are not UTF-8 are, too
+
+
+def test_copies_that_were_saved_anew_are_found_between_two_folders(
+    make_folder: Make, tmp_path: Path
+) -> None:
+    root, new = make_folder(count=20), tmp_path / "new"
+    for file in root.rglob("*1*.png"):
+        (new / file.parent.name).mkdir(parents=True, exist_ok=True)
+        with Image.open(file) as image:
+            image.save(new / file.parent.name / f"{file.stem} again.jpg", quality=80)
+    (tmp_path / "both").mkdir()
+    (tmp_path / "both" / "train").symlink_to(root)
+    (tmp_path / "both" / "test").symlink_to(new)
+    found = check(str(tmp_path / "both"), val_fraction=0.0)
+    assert found.leaks == {"test": {"photos": 22, "exact": 0, "near": 22}}
+    pairs = {frozenset(case.where) for case in found.findings["near-leak"]}
+    assert frozenset(("train/class 0/1.png", "test/class 0/1 again.jpg")) in pairs
 
 
 def test_a_split_table_is_what_is_checked(make_folder: Make, tmp_path: Path) -> None:

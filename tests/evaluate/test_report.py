@@ -210,6 +210,31 @@ def test_no_figure_of_a_table_is_cut_on_a_phone(
     context.close()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_table_that_goes_on_to_the_right_shows_it_on_a_phone(
+    tmp_path: Path,
+    _chromium: Any,  # noqa: PT019
+    scheme: Any,
+) -> None:
+    report(tmp_path, measured(400, 20, 90))
+    context = _chromium.new_context(
+        viewport={"width": 390, "height": 844}, color_scheme=scheme, is_mobile=True
+    )
+    page = context.new_page()
+    page.goto((tmp_path / "report.html").as_uri())
+    matrix, classes = page.locator(".matrix .scroll"), page.locator("#classes .scroll")
+    faded = "box => getComputedStyle(box).maskImage !== 'none'"
+    assert matrix.evaluate("box => box.scrollWidth > box.clientWidth")
+    page.wait_for_function(f"({faded})(document.querySelector('.matrix .scroll'))", timeout=5000)
+    assert not classes.evaluate(faded)  # all of it is in sight
+    matrix.evaluate("box => box.scrollLeft = box.scrollWidth")
+    page.wait_for_function(f"!({faded})(document.querySelector('.matrix .scroll'))", timeout=5000)
+    matrix.evaluate("box => box.scrollLeft = 0")
+    page.emulate_media(media="print")
+    assert not matrix.evaluate(faded)
+    context.close()
+
+
 def test_a_thousand_classes_and_50000_photos(
     tmp_path: Path, browser: Callable[[Path], None]
 ) -> None:

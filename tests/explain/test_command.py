@@ -244,7 +244,7 @@ def test_pictures_are_written_as_they_come_and_few_are_kept(
 
 def test_a_map_of_a_split(make: Make, tmp_path: Path, run: Run, browser: Browser) -> None:
     model = make(classes=tuple("0123456789"))
-    page, picture = tmp_path / "map.html", tmp_path / "map.png"
+    page, picture = tmp_path / "map.html", tmp_path / "map.PNG"
     status, printed, said = run(
         "evaluate", model, "sign-digits", "--split", "val", "--map", page, "--json", "-"
     )

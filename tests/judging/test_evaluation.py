@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from PIL import Image
 import resnets
 from resnets.errors import UserError
 from resnets.judging.evaluation import evaluate_model
+from resnets.weights import model_file
 
 
 def draw(folder: Path, seed: int, numbers: range) -> None:
@@ -77,6 +80,18 @@ def test_seen_photos_are_known_under_other_names_and_from_a_table(
         assert len(ids) == len(held_out(model))
 
 
+def test_copies_that_were_saved_anew_are_taken_for_new_ones(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    photos, model = trained
+    for file in photos.rglob("*.png"):
+        (tmp_path / file.parent.name).mkdir(exist_ok=True)
+        with Image.open(file) as image:
+            image.save(tmp_path / file.parent.name / f"{file.stem}.bmp")
+    split, ids = judged(model, tmp_path)  # as the README says
+    assert (split, len(ids)) == ("all", 40)
+
+
 def test_other_photos_of_the_same_names_are_all_judged(
     trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -118,9 +133,77 @@ def test_a_model_that_saw_everything_says_so(tmp_path: Path) -> None:
         quiet=True,
     )
     assert run.split == "train"
+    assert "These photos trained the model" in run.report.read_text()
     with pytest.raises(UserError, match="training saw every photo"):
         judged(run.model, tmp_path / "photos")
     assert len(judged(run.model, tmp_path / "photos", "all")[1]) == 8
+
+
+def cautioned(
+    model: Path, data: Path, split: str | None, capsys: pytest.CaptureFixture[str]
+) -> tuple[str, str]:
+    """Return the warning of an evaluation, and what its report claims."""
+    capsys.readouterr()
+    report = data.parent / "report.html"
+    evaluate_model(model, data, split, report=report)
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    claim = re.search(r'class="claim.*?</p>', report.read_text(), re.DOTALL)
+    assert claim
+    return "".join(said), claim[0]
+
+
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        ("train", "these photos trained the model"),
+        ("all", "32 of these 40 photos were seen in training"),
+        ("val", ""),
+        ("test", ""),
+        (None, ""),
+    ],
+)
+def test_figures_of_photos_that_trained_the_model_are_no_judgement(
+    trained: tuple[Path, Path],
+    split: str | None,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    photos, model = trained
+    warned, claim = cautioned(model, photos, split, capsys)
+    assert (words in warned and "no judgement" in warned) if words else warned == ""
+    assert ("no judgement" in claim) == bool(words)
+    assert ("photos like these" in claim) == (not words)
+    assert words.lower() in claim.lower()
+
+
+def test_photos_that_may_have_trained_the_model_are_told_from_those_that_did(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    for i, split in enumerate(("train", "val", "test")):
+        draw(photos / split, i, range(4))
+    options = {"model": "resnet20", "size": 12, "epochs": 1, "quiet": True}
+    model = resnets.train(photos, out=tmp_path / "run", **options).model
+    assert "these photos trained the model" in cautioned(model, photos, "train", capsys)[0]
+    assert "16 of these 24 photos" in cautioned(model, photos, "all", capsys)[0]
+    assert cautioned(model, photos, None, capsys)[0] == ""
+    draw(photos / "train", 7, range(9, 10))  # no longer the very data
+    for split in ("train", "all"):
+        warned, claim = cautioned(model, photos, split, capsys)
+        assert "may have trained the model" in warned
+        assert "may have trained the model" in claim
+    assert cautioned(model, photos, None, capsys)[0] == ""
+
+
+def test_photos_that_trained_another_model_are_judged_as_any(
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, model = trained
+    draw(tmp_path / "new", 7, range(20))
+    for split in ("train", "all"):
+        warned, claim = cautioned(model, tmp_path / "new", split, capsys)
+        assert warned == ""
+        assert "photos like these" in claim
 
 
 def test_a_recorded_split_can_be_used_again(trained: tuple[Path, Path], tmp_path: Path) -> None:
@@ -136,3 +219,20 @@ def test_a_recorded_split_can_be_used_again(trained: tuple[Path, Path], tmp_path
         quiet=True,
     )
     assert held_out(run.model) == held_out(model)
+    assert judged(run.model, photos) == ("test", held_out(model))
+
+
+def test_a_model_that_does_not_record_what_it_saw_says_so(
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, model = trained
+    saved = model_file.load(model)
+    silent = {key: value for key, value in saved.data.items() if key != "seen"}
+    model_file.save(dataclasses.replace(saved, data=silent), tmp_path / "silent.safetensors")
+    assert judged(tmp_path / "silent.safetensors", photos)[0] == "all"
+    error = capsys.readouterr().err
+    assert "what training saw is not recorded" in error
+    assert "no file of it was seen" not in error
+    draw(tmp_path / "new", 7, range(1))
+    judged(model, tmp_path / "new")
+    assert "no file of it was seen in training" in capsys.readouterr().err

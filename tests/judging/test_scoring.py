@@ -365,6 +365,23 @@ def test_a_map_that_fails_loses_no_result(case: Case, run: Run, tmp_path: Path) 
     assert "top-1" in printed
     assert json.loads(out.read_text())["n"] == 8
     assert not (tmp_path / "map.html").exists()
+    assert [line.split() for line in error.splitlines() if "wrote" in line] == [["wrote", str(out)]]
+
+
+def test_every_file_that_is_written_is_named(
+    case: Case, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ("evaluate", case.model, case.table, "--split", "all", "--json")
+    files = ["r.html", "p.parquet", "m.png", "c.safetensors"]
+    more = ["--report", "r.html", "--out", "p.parquet", "--map", "m.png", "--calibrate", files[3]]
+    for target, written in (("j.json", [*files, "j.json"]), ("-", files)):
+        status, printed, said = run(*command, target, *more, "--force")
+        assert status == 0, said
+        named = re.findall(r"^wrote    (.*)$", said, re.MULTILINE)
+        assert sorted(named) == sorted(written)
+        assert all((tmp_path / name).is_file() for name in named)
+    assert json.loads(printed)["n"] == 120
 
 
 def test_training_fits_it_on_validation_and_an_extended_run_again(tmp_path: Path) -> None:

@@ -239,10 +239,11 @@ def test_bad_input_gets_one_line(
         with pytest.raises(UserError, match=r"--folds 200: .* 161 is the most"):
             check_labels(root, work=tmp_path / "w", folds=200, **KEEP, **way)
     assert not (tmp_path / "w").exists()
-    with pytest.raises(UserError, match=r"--write-labels .*labels\.txt: it is written as \.csv"):
+    with pytest.raises(UserError, match=r"--write-labels .*labels\.txt: name a file .* in \.csv"):
         check_files({"write_labels": tmp_path / "labels.txt"}, force=False)
-    with pytest.raises(UserError, match=r"mine\.txt exists"):
-        check_files({"labels_report": tmp_path / "taken" / "mine.txt"}, force=False)
+    (tmp_path / "taken" / "mine.HTML").write_text("mine")
+    with pytest.raises(UserError, match=r"--labels-report .*mine\.HTML exists"):
+        check_files({"labels_report": tmp_path / "taken" / "mine.HTML"}, force=False)
     with pytest.raises(UserError, match="--epochs 3: is for --labels"):
         check_options({"epochs": 3, "size": None}, wanted=False)
 

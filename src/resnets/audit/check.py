@@ -141,7 +141,7 @@ def _check_layout(
     if not path.exists():  # a data set of the package
         return []
     if opened.kind == "folders":
-        return check_folders(path, findings)
+        return check_folders(path, opened.ids, findings)
     table = find_table(path)
     if table is None:
         return []

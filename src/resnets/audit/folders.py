@@ -18,6 +18,7 @@ from resnets.data.folders import look, split_of
 from resnets.data.images import FORMATS
 from resnets.data.scan import is_hidden, is_image_name
 from resnets.errors import UserError
+from resnets.files import printable
 
 ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 UNREAD: Final = (
@@ -37,6 +38,7 @@ class _Tree:
     root: str
     findings: Findings
     splits: frozenset[str]
+    decoded: frozenset[str]
     photos: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     classes: list[str] = field(default_factory=list)
 
@@ -63,8 +65,8 @@ class _Tree:
             info = entry.stat()
         except OSError as error:
             loop = error.errno == errno.ELOOP
-            denied = error.errno == errno.EACCES
-            if not denied:  # decoding says so
+            told = error.errno == errno.EACCES or printable(path) in self.decoded
+            if not told:  # by decoding
                 self.findings.add("link-loop" if loop else "broken-link", path)
             return
         if stat.S_ISDIR(info.st_mode):
@@ -129,9 +131,12 @@ class _Tree:
                 self.findings.add("name-clash", *same)
 
 
-def check_folders(root: Path, findings: Findings) -> list[str]:
+def check_folders(root: Path, ids: Iterable[str], findings: Findings) -> list[str]:
     """Add what is wrong with the files and folders below `root`; return the class folders, each
-    relative to it and with a slash at its end."""
+    relative to it and with a slash at its end.
+
+    `ids` are the photos: a link of theirs that leads nowhere is left to who decodes them.
+    """
     try:
         top = look(root)
         splits = frozenset(top.splits)
@@ -139,7 +144,7 @@ def check_folders(root: Path, findings: Findings) -> list[str]:
             findings.add("beside-splits", name)
     except UserError:  # a finding already
         splits = frozenset(f"{n}/" for n in os.listdir(root) if split_of(n) and (root / n).is_dir())
-    tree = _Tree(os.fspath(root), findings, splits)
+    tree = _Tree(os.fspath(root), findings, splits, frozenset(ids))
     tree.enter("", frozenset())
     for folder in tree.classes:
         if not tree.photos[folder]:

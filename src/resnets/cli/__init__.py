@@ -11,6 +11,7 @@ import typer
 
 from resnets.cli import check, convert, describe, evaluate, explain, models, predict, resume, train
 from resnets.errors import Interrupted, UserError
+from resnets.files import on_screen
 from resnets.training.processes import launched, rank
 from resnets.version import VERSION
 
@@ -67,7 +68,7 @@ def main() -> None:
         _fail(f"error: {error}", 2)
     except Interrupted as stop:
         if str(stop):  # one of several processes speaks for all
-            print(stop)
+            print(on_screen(str(stop)))
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -92,6 +93,7 @@ def _explain_usage(error: Any) -> None:
 
 def _fail(message: str, status: int) -> None:
     if os.environ.get("RESNETS_DEBUG"):
-        traceback.print_exc()
-    print(f"process {rank()}: {message}" if rank() else f"resnets: {message}", file=sys.stderr)
+        print(*map(on_screen, traceback.format_exc().splitlines()), sep="\n", file=sys.stderr)
+    whose = f"process {rank()}" if rank() else "resnets"
+    print(f"{whose}: {on_screen(message)}", file=sys.stderr)
     sys.exit(status)

@@ -169,9 +169,11 @@ def command(
 def _show(found: Audit) -> None:
     from rich.console import Console as RichConsole
 
+    from resnets.files import on_screen
+
     screen = RichConsole(highlight=False)
     for line in _summary(found):
-        screen.print(line, markup=False, soft_wrap=True)
+        screen.print(on_screen(line), markup=False, soft_wrap=True)
     if [*found.findings]:
         screen.print(_table(found))
     counts = [_count(found.findings.count(s), str(s)) for s in reversed(Severity)]

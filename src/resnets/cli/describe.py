@@ -11,6 +11,7 @@ import typer
 
 from resnets.cli.options import Force, Json, check_output, json_path, write_json
 from resnets.errors import UserError
+from resnets.files import on_screen
 from resnets.plan import activations, macs
 from resnets.spec import ResNetSpec
 from resnets.zoo import ZOO, get_spec
@@ -27,10 +28,8 @@ def command(
     force: Force = False,
 ) -> None:
     """Describe an architecture or a model file: counts, stages, sources, and what it holds."""
-    for output in (json_path(json), diagram):
-        check_output(output, force)
-    if diagram and diagram.suffix != ".svg":
-        raise UserError(f"{diagram}: a diagram is written as .svg")
+    check_output(json_path(json), force, option="--json")
+    check_output(diagram, force, (".svg",), "--diagram")
     values: dict[str, Any] = {}
     if model not in ZOO and (Path(model).exists() or Path(model).suffix == ".safetensors"):
         from resnets.weights import model_file
@@ -61,7 +60,7 @@ def command(
     if json != "-":
         _print(values)
     if diagram:
-        print(f"wrote {diagram}", file=sys.stderr)
+        print(f"wrote {on_screen(str(diagram))}", file=sys.stderr)
 
 
 def _architecture(spec: ResNetSpec, size: int) -> dict[str, Any]:
@@ -100,7 +99,7 @@ def _print(values: dict[str, Any]) -> None:
 
     console = Console(highlight=False)
     # Names in a file are anybody's: never markup.
-    console.print(Text(values["name"], "bold"), Text(values.get("about", "")))
+    console.print(Text(on_screen(values["name"]), "bold"), Text(values.get("about", "")))
     for flaw in values.get("flaws", ()):
         console.print(f"  flaw: {flaw}", markup=False)
     megabytes = values["activations"] * 4 / 2**20
@@ -150,7 +149,7 @@ def _pairs(rows: list[tuple[str, str]]) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     for name, value in rows:
-        table.add_row(Text(name), Text(value))
+        table.add_row(Text(on_screen(name)), Text(on_screen(value)))
     return table
 
 

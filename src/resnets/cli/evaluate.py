@@ -72,17 +72,19 @@ def command(
     force: Force = False,
 ) -> None:
     """Measure a model on labelled photos, with a 95 % interval."""
-    check_output(json_path(json), force)
-    check_output(report, force, (".html",))
-    check_output(out, force, (".parquet",))
-    check_output(calibrate, force, (".safetensors",))
-    check_output(map_, force, (".html", ".png"))
+    check_output(json_path(json), force, option="--json")
+    check_output(report, force, (".html",), "--report")
+    check_output(out, force, (".parquet",), "--out")
+    check_output(calibrate, force, (".safetensors",), "--calibrate")
+    check_output(map_, force, (".html", ".png"), "--map")
     check_apart((json_path(json), report, out, calibrate, map_), (model, data, against))
     if limit is not None and robustness is None:
         raise UserError(f"--limit {limit}: is for --robustness")
+    from resnets.console import Console
     from resnets.judging.evaluation import evaluate_model
     from resnets.judging.robustness import named
 
+    console = Console()
     further: dict[str, Any] = {}
     if map_:
         from resnets.explain import atlas
@@ -90,15 +92,18 @@ def command(
         further["check"] = atlas.check
 
     def tell(result: SplitResult) -> None:
-        values = result.to_json()
+        values, written = result.to_json(), [report, out, json_path(json)]
         try:
             if map_:
                 values["map"] = atlas.of_result(model, result, device, workers, map_)
+                written.append(map_)
         finally:  # whatever becomes of the map
             if json:
                 write_json(values, json)
             if json != "-":
                 _print(result)
+            for path in filter(None, written):
+                console.say(f"wrote    {path}")
 
     columns = {"path_column": path_column, "label_column": label_column}
     evaluate_model(
@@ -117,6 +122,7 @@ def command(
         out=out,
         robustness=named(robustness) if robustness is not None else (),
         limit=limit,
+        console=console,
         told=tell,
         **further,
     )

@@ -61,11 +61,8 @@ def check_options(options: Mapping[str, Any], wanted: object, purpose: str = "--
 
 def check_files(options: Mapping[str, Any], force: bool) -> None:
     """Refuse outputs that exist, or are written as something else, before any work is done."""
-    for name, suffix in FILES.items():
-        path = options.get(name)
-        check_output(path, force)
-        if path and path.suffix.lower() != suffix:
-            raise UserError(f"{_flag(name)} {path}: it is written as {suffix}")
+    for name, ending in FILES.items():
+        check_output(options.get(name), force, (ending,), _flag(name))
 
 
 def _flag(name: str) -> str:

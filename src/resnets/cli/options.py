@@ -55,16 +55,22 @@ def spread(processes: int | None) -> None:
     raise typer.Exit(launch(sys.argv[1:], processes))
 
 
-def check_output(path: Path | None, force: bool, endings: tuple[str, ...] = ()) -> None:
-    """Refuse an output that exists, or has none of the endings, before any work is done for it."""
+def check_output(
+    path: Path | None, force: bool, endings: tuple[str, ...] = (), option: str = ""
+) -> None:
+    """Refuse an output that exists, or has none of the endings, before any work is done for it.
+
+    What is wrong begins with the `option` that names it, if one does.
+    """
     if path is None or path == Path("-"):  # standard output
         return
+    named = f"{option} {path}".lstrip()
     if path.is_dir():
-        raise UserError(f"{path} is a folder: name a file in it")
-    if endings and path.suffix not in endings:
-        raise UserError(f"{path}: name a file that ends in {' or '.join(endings)}")
+        raise UserError(f"{named} is a folder: name a file in it")
+    if endings and path.suffix.lower() not in endings:
+        raise UserError(f"{named}: name a file that ends in {' or '.join(endings)}")
     if path.exists() and not force:
-        raise UserError(f"{path} exists: choose another name, or --force to overwrite it")
+        raise UserError(f"{named} exists: choose another name, or --force to overwrite it")
     if not path.parent.is_dir():
         raise UserError(f"{path.parent} is not a folder: create it first")
 

@@ -189,6 +189,16 @@ class Dataset:
     notes: tuple[str, ...]
     split_info: Mapping[str, object]
 
+    def fingerprint(self) -> str:
+        """Return what changes with the ids, labels, splits, classes and contents."""
+        digest = hashlib.sha256()
+        for name, samples in sorted(self.splits.items()):
+            if name == "all":  # every sample of it is in another split: read no file twice
+                continue
+            digest.update(f"{name} {samples.fingerprint()}\n".encode())
+        digest.update("\0".join(self.classes).encode())
+        return digest.hexdigest()[:16]
+
 
 @dataclass(frozen=True, eq=False)
 class Listing:

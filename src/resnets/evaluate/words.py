@@ -18,12 +18,15 @@ from resnets.pages import percent
 NAMED = 3
 """Classes, and pairs of them, that a terminal is told of."""
 SPLITS = {
-    "test": "the test split, which training never saw",
-    "val": "the validation split, which helped to choose the best epoch, so the figure can be "
-    "slightly too good",
-    "train": "the training split, which the model learned from, so expect less on new photos",
-    "all": "all photos of the data",
+    "test": ("the test split", ", which training never saw"),
+    "val": (
+        "the validation split",
+        ", which helped to choose the best epoch, so the figure can be slightly too good",
+    ),
+    "train": ("the training split", ""),
+    "all": ("all photos of the data", ""),
 }
+"""What a split is, and what that means for its figures, unless training saw its photos."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +122,22 @@ def dots(evaluation: Evaluation) -> Dots:
     return Dots(right=low, maybe=high - low, wrong=100 - high)
 
 
-def provenance(split: str) -> str:
-    """What a split is, and how far its figure can be believed."""
-    return SPLITS.get(split, f"split {split}")
+def provenance(split: str, learned: str = "") -> str:
+    """What a split is, and how far its figure can be believed, if `learned` does not say it."""
+    what, remark = SPLITS.get(split, (f"split {split}", ""))
+    return what if learned else what + remark
+
+
+def learned(seen: int | None, n: int) -> str:
+    """Say what keeps figures of `n` photos from being a judgement, or nothing.
+
+    `seen` is how many of them training saw; None where that is not known.
+    """
+    if seen is None:
+        return "these photos may have trained the model, whose file does not tell"
+    if seen == n:
+        return "these photos trained the model"
+    return f"{seen:,} of these {n:,} photos were seen in training" if seen else ""
 
 
 def pace(history: Sequence[Mapping[str, float]]) -> str:

@@ -176,7 +176,7 @@ def _pictures(
 
 def write(atlas: Atlas, title: str, split: str, out: Path) -> None:
     """Write the map as a page or a picture. Raises UserError if it cannot be written."""
-    if out.suffix == ".png":
+    if out.suffix.lower() == ".png":
         with atomic(out) as temporary:
             picture(atlas).save(temporary, "PNG")
         return

@@ -8,7 +8,7 @@ from resnets.explain import PAGE, PICTURE
 from resnets.explain.explainer import Explainer, Explanation
 from resnets.explain.page import Page
 from resnets.explain.pictures import side_by_side
-from resnets.files import atomic, printable
+from resnets.files import atomic, on_screen, printable
 
 
 def caption(explainer: Explainer) -> str:
@@ -22,13 +22,13 @@ def caption(explainer: Explainer) -> str:
 def line(one: Explanation) -> str:
     """Return a photo's row for people: path, class, its probability, the class that is explained if
     that is another, and what the tests say."""
-    path = printable(one.path)
+    path = on_screen(one.path)
     if one.status != "ok":
-        return f"{path}\t-\t{one.status}"
+        return f"{path}\t-\t{on_screen(one.status)}"
     label, probability = one.top[0]
-    shown = [path, printable(label), f"{probability:.4f}"]
+    shown = [path, on_screen(label), f"{probability:.4f}"]
     if one.label != label:
-        shown[-1] += f", explained: {printable(one.label)} {one.probability:.4f}"
+        shown[-1] += f", explained: {on_screen(one.label)} {one.probability:.4f}"
     if one.trial:
         verdict = {True: "passes", False: "fails", None: "empty map"}[one.trial.passes]
         shown.append(f"{verdict} (rank correlation {one.trial.rank:+.2f})")

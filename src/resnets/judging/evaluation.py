@@ -13,9 +13,10 @@ from resnets.console import Console
 from resnets.data.cache import ImageCache, Storage
 from resnets.data.samples import Samples
 from resnets.errors import UserError
+from resnets.evaluate import words
 from resnets.evaluate.comparison import Compared, compare
 from resnets.judging.fitting import fitted
-from resnets.judging.heldout import check_classes, open_for, seen_by
+from resnets.judging.heldout import check_classes, count_seen, open_for, seen_by
 from resnets.judging.reporting import report_result, write_predictions
 from resnets.judging.robustness import measure
 from resnets.judging.scoring import SplitResult, score
@@ -95,6 +96,9 @@ def evaluate_model(
         )
     check(predictor, samples)
     console.say(f"data     {dataset.root}: {len(samples):,} photos of {split} ({how})")
+    seen = count_seen(predictor.model, dataset, split, samples)
+    if learned := words.learned(seen, len(samples)):
+        console.warn(f"{learned}: no judgement to rely on; on new ones expect less")
     cache = ImageCache(samples, predictor.model.preprocess, Storage("none"))
     look = slices is not None or report is not None
     facts = read_facts(samples, data, slices or (), columns or {})  # first, as it may fail

@@ -18,14 +18,20 @@ from resnets.predict import Predictor
 from resnets.weights.model_file import Model
 
 LISTED = 20
+ELSEWHERE = ("seeded", "split table")
+"""Kinds of splits that are not in the data, which without the record would be all one."""
+BY_CHANCE = 1 / 1000
+"""Of a million photos so many have the key of another, which is no sign of having been seen."""
+UNSEEN = "no file of it was seen in training"
+UNRECORDED = "what training saw is not recorded in the model file"
 
 
 def record_seen(dataset: Dataset) -> dict[str, Any]:
     """Return what a model file notes of the photos that training saw, so as to know them again.
 
-    Only where the split was drawn: data with splits of its own says itself what is for testing.
+    Only where the data does not say it: data with splits of its own names what is for testing.
     """
-    if dataset.split_info["kind"] != "seeded":
+    if dataset.split_info["kind"] not in ELSEWHERE:
         return {}
     seen = [dataset.splits[name].keys() for name in ("train", "val") if name in dataset.splits]
     return {"seen": base64.b64encode(np.concatenate(seen).astype("<u4").tobytes()).decode()}
@@ -34,6 +40,22 @@ def record_seen(dataset: Dataset) -> dict[str, Any]:
 def seen_by(model: Model) -> NDArray[np.uint32]:
     """Return the keys of the photos that training saw, as far as `record_seen` has noted them."""
     return np.frombuffer(base64.b64decode(model.data.get("seen", "")), "<u4")
+
+
+def count_seen(model: Model, dataset: Dataset, split: str, samples: Samples) -> int | None:
+    """Return how many photos of a split training saw; None where that cannot be known.
+
+    Not of ``val``, which training is known to look at.
+    """
+    known = int(np.isin(samples.keys(), seen_by(model)).sum())
+    if split == "val" or "seen" in model.data:
+        return 0 if split == "val" or known <= BY_CHANCE * len(samples) else known
+    parted = dataset.split_info["kind"] not in ELSEWHERE
+    if split != "train" and not (split == "all" and parted and "train" in dataset.splits):
+        return 0
+    if dataset.fingerprint() != model.data.get("fingerprint"):
+        return None
+    return len(samples) - (len(dataset.splits.get("test", ())) if split == "all" else 0)
 
 
 def open_for(
@@ -76,7 +98,8 @@ def open_for(
     seen = [seen_by(model) for model in (predictor.model, *beside)]
     fresh = ~np.isin(everything.keys(), np.concatenate(seen))
     if fresh.all():
-        return dataset, everything, "all", "no file of it was seen in training"
+        known = all("seen" in model.data for model in (predictor.model, *beside))
+        return dataset, everything, "all", UNSEEN if known else UNRECORDED
     if not fresh.any():
         raise UserError(f"training saw every photo of {data}; --split all scores them all the same")
     return dataset, everything.subset(fresh), "test", "the part that training held out"

@@ -17,7 +17,6 @@ from resnets.data.folds import kin as kin_of
 from resnets.data.sources import Samples, open_dataset
 from resnets.errors import Interrupted, UserError
 from resnets.evaluate.mislabelled import find
-from resnets.experiment import fingerprint
 from resnets.judging.heldout import seen_by
 from resnets.labelling.by_features import features, judge
 from resnets.labelling.by_training import from_trainings
@@ -98,7 +97,7 @@ def check_labels(
     kin = kin_of(samples, groups)
     fold = deal(samples.ids, samples.labels, kin, folds, seed)
     said = (folds, seed, recipe, epochs, limit, model, size, kin.tolist(), _digest(start))
-    key = hashlib.sha256(repr((fingerprint(dataset), *said)).encode()).hexdigest()
+    key = hashlib.sha256(repr((dataset.fingerprint(), *said)).encode()).hexdigest()
     folder = Path(work) if work else Path("runs") / f"{dataset.name}-labels-{key[:8]}"
     how = _how(start, frozen, folds, recipe)
     console.say(f"labels   {len(samples):,} photos by {how}{'' if start else QUICKER}")
@@ -191,7 +190,8 @@ def _check_unseen(
     if not known and record.get("fingerprint"):
         options = {k: record[k] for k in ("seed", "val_fraction", "test_fraction") if k in record}
         try:
-            same = fingerprint(open_dataset(data, **columns, **options)) == record["fingerprint"]
+            opened = open_dataset(data, **columns, **options)
+            same = opened.fingerprint() == record["fingerprint"]
         except UserError:  # classes too small for such a split: not the data it was trained on
             same = False
         known = len(samples) if same else 0
