@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
-from planted import CLASSES, FILES, PHOTOS, Photo, Planted, Plot, encoded
+from planted import CLASSES, FILES, Photo, Planted, Plot, encoded
+from planted_photos import PHOTOS
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("judging",),
     (
         *("quantization", "choices", "decoding", "execution", "experiment", "estimator"),
-        *("rows", "display", "explain", "labelling"),
+        *("continuing", "results", "rows", "display", "explain", "labelling"),
     ),
     ("cli",),
     ("__init__", "__main__"),

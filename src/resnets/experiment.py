@@ -23,7 +23,8 @@ from resnets.choices import (
 from resnets.console import Console
 from resnets.data.sources import Dataset, open_dataset
 from resnets.errors import UserError
-from resnets.execution import Run, execute
+from resnets.execution import execute
+from resnets.results import Run
 from resnets.spec import ResNetSpec
 from resnets.training import checkpoint
 from resnets.training.budget import parse_budget

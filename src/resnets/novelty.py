@@ -7,7 +7,7 @@ only PyTorch gives; the other engines compute the classes alone.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from resnets.data.cache import ImageCache
-from resnets.data.loader import prefetch
 from resnets.engines import Ready
 from resnets.errors import UserError
 from resnets.nn import ResNet
-from resnets.training.inference import BATCH, Answers, Eager, probabilities
+from resnets.training.features import Pooling, classifier, features_of
+from resnets.training.inference import Answers, Eager
 from resnets.weights.known import SHARE, Known
 from resnets.weights.model_file import Model
 
@@ -37,21 +37,11 @@ class _WithFeatures(nn.Module):
 
     def __init__(self, net: ResNet) -> None:
         super().__init__()
-        self.net = net
+        self.pooling, self.classifier = Pooling(net), classifier(net)
 
     def forward(self, images: Tensor) -> Tensor:
-        pooled = self.net.forward_head(self.net.forward_features(images), pre_logits=True)
-        return torch.cat([self.net.features(self.net.fc(pooled)), pooled], 1)
-
-
-@dataclass(frozen=True)
-class _Features:
-    """Answers with the features alone, ``N F``."""
-
-    classes: int
-
-    def probabilities(self, outputs: Tensor) -> Tensor:
-        return outputs[:, self.classes :].float()
+        pooled = self.pooling(images)
+        return torch.cat([self.classifier(pooled), pooled], 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +70,13 @@ class Gate:
                 f"--reject: the model has a class called {UNKNOWN}, and rows could not tell it "
                 "from photos that are rejected; train it with another name for that class"
             )
-        engine = _with_features(model, ready, "--reject")
+        net = _network(model, ready, "--reject")
         if model.unknown is None:
             raise UserError(
                 f"--reject: the model file holds no known photos; it learns some by: {WAY_OUT}"
             )
         share = SHARE if keep is True else float(keep)
+        engine = Eager.of(_WithFeatures(net))
         features = model.unknown.features.to(engine.device).float()  # once, not for every batch
         known = dataclasses.replace(model.unknown, features=features)
         return cls(engine, answer, known, len(model.classes), known.threshold(share), share)
@@ -107,7 +98,7 @@ class Gate:
         return not novelty <= self.threshold  # NaN is no photo that is known
 
 
-def _with_features(model: Model, ready: Ready, purpose: str) -> Eager:
+def _network(model: Model, ready: Ready, purpose: str) -> ResNet:
     if model.quantization:
         raise UserError(
             f"{purpose}: a model in int8 gives no features; take the one it was made from"
@@ -115,7 +106,7 @@ def _with_features(model: Model, ready: Ready, purpose: str) -> Eager:
     engine = ready.engine
     if not isinstance(engine, Eager) or not isinstance(engine.net, ResNet):
         raise UserError(f"{purpose}: {ready.name} gives no features; take --engine torch")
-    return dataclasses.replace(engine, net=_WithFeatures(engine.net))
+    return engine.net
 
 
 def fit_unknown(
@@ -139,16 +130,12 @@ def fit_unknown(
       UserError: fewer than 20 of them decode, or the engine gives no features.
     """
     classes = len(model.classes)
-    engine = _with_features(model, ready, "known photos")
-    rows = []
-    for count, values in probabilities(
-        engine, _Features(classes), cache.preprocess, _batches(cache, classes, workers)
-    ):
-        rows.append(values)
-        seen(count)
-    features = torch.from_numpy(np.concatenate(rows))
+    net = _network(model, ready, "known photos")
+    chosen = some(len(cache.samples), classes)
+    _, values = features_of(net, cache, chosen, workers, seen)
     try:
-        return dataclasses.replace(model, unknown=Known.fit(features, classes, split))
+        known = Known.fit(torch.from_numpy(values), classes, split)
+        return dataclasses.replace(model, unknown=known)
     except ValueError as error:
         raise UserError(f"the photos of {split} do not tell unknown ones: {error}") from None
 
@@ -157,15 +144,3 @@ def some(photos: int, classes: int) -> NDArray[np.int64]:
     """Return the positions of the photos that are kept of so many, evenly dealt."""
     kept = min(photos, max(MOST, MOST_OF_CLASS * classes))
     return np.linspace(0, photos - 1, kept).astype(np.int64)
-
-
-def _batches(
-    cache: ImageCache, classes: int, workers: int
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    chosen = some(len(cache.samples), classes)
-
-    def get(start: int) -> tuple[int, NDArray[np.uint8]]:
-        samples, photos = cache.get(chosen[start : start + BATCH])
-        return len(samples), photos
-
-    return prefetch(get, range(0, len(chosen), BATCH), workers)

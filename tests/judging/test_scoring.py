@@ -29,8 +29,8 @@ from resnets.judging.scoring import SplitResult, score
 from resnets.judging.slicing import slice_result
 from resnets.nn import ResNet
 from resnets.predict import Predictor
-from resnets.tasks.classify import Outputs
 from resnets.training.distributed import Alone
+from resnets.training.inference import Outputs
 from resnets.weights import model_file
 from resnets.weights.model_file import Model
 from resnets.zoo import get_spec

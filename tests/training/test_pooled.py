@@ -1,4 +1,4 @@
-"""The features that are computed once, while only the classifier learns."""
+"""Pooled features, and keeping them while only the classifier learns."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from resnets.data.preprocess import Preprocess
 from resnets.data.samples import ArrayReader, Samples
 from resnets.errors import UserError
 from resnets.nn import ResNet
-from resnets.spec import ResNetSpec, Stem
+from resnets.spec import Head, ResNetSpec, Stem
 from resnets.tasks.classify import Classify
 from resnets.training import pooled
 from resnets.training.distributed import Alone
+from resnets.training.features import Pooling, classifier, features_of
 from resnets.training.inference import Eager, Stopped, score_split
 from resnets.training.machine import Machine
-from resnets.training.pooled import Pooled, choose_view, classifier, compute
+from resnets.training.pooled import Pooled, choose_view, compute
 
 MACHINE = Machine("cpu", "fp32")
 SPEC = ResNetSpec("tiny", (1,), (8,), stem=Stem(8, 3, 1, pool="none"), num_classes=3)
@@ -48,8 +49,36 @@ def cache() -> ImageCache:
     return ImageCache(samples, PREPROCESS, Storage("none"))
 
 
+@pytest.mark.parametrize("head", [Head(), Head(norm=True)])
+def test_the_network_is_its_two_parts(head: Head) -> None:
+    torch.manual_seed(0)
+    net, images = ResNet(SPEC.replace(head=head)).eval(), torch.randn(4, 3, 12, 12)
+    assert torch.equal(classifier(net)(Pooling(net)(images)), net(images))
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_they_are_the_mean_over_the_views_of_what_decodes(
+    net: ResNet, cache: ImageCache, mirrored: bool
+) -> None:
+    seen: list[int] = []
+    own = ImageCache(cache.samples, replace(PREPROCESS, mirrored=mirrored), Storage("none"))
+    chosen = np.array([149, BAD, 3, *range(100)])
+    found, values = features_of(net.eval(), own, chosen, 2, seen.append)
+    assert found.tolist() == [i for i in chosen.tolist() if i != BAD]
+    assert seen == [63, 38]
+    images = PREPROCESS.normalize(PREPROCESS.center(torch.from_numpy(own.get(found)[1])))
+    views = [images, images.flip(3)][: 1 + mirrored]
+    expected = torch.stack([net.forward_features(view).mean((2, 3)) for view in views]).mean(0)
+    torch.testing.assert_close(torch.from_numpy(values), expected.detach())
+
+
+def test_photos_of_which_none_decodes_have_none(net: ResNet, cache: ImageCache) -> None:
+    with pytest.raises(UserError, match="not one of the 2 photos decodes"):
+        features_of(net, cache, np.array([BAD, BAD]), 0)
+
+
 def features(net: ResNet, cache: ImageCache, folder: Path, workers: int = 0) -> Pooled:
-    return compute(net, MACHINE, cache, workers, Alone(), mirror=True, folder=folder)
+    return compute(net, cache, workers, Alone(), mirror=True, folder=folder)
 
 
 def test_they_are_of_the_centre_and_its_mirror(
@@ -85,7 +114,7 @@ def test_a_split_is_scored_as_by_the_whole_network(
     task = Classify(("a", "b", "c"))
     seen = ImageCache(cache.samples, replace(PREPROCESS, mirrored=mirrored), Storage("none"))
     found, expected = score_split(Eager(net.eval(), MACHINE.device), task, seen, 0)
-    views = compute(net, MACHINE, seen, 0, Alone(), mirror=mirrored, folder=tmp_path)
+    views = compute(net, seen, 0, Alone(), mirror=mirrored, folder=tmp_path)
     samples, values = views.score(classifier(net), task, MACHINE, Alone())
     np.testing.assert_array_equal(samples, found)
     np.testing.assert_allclose(values, expected, atol=1e-6)
@@ -105,7 +134,6 @@ def test_it_can_be_stopped(net: ResNet, cache: ImageCache, tmp_path: Path) -> No
     with pytest.raises(Stopped):
         compute(
             net,
-            MACHINE,
             cache,
             0,
             Alone(),

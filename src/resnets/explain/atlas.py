@@ -16,13 +16,13 @@ from resnets.console import Console
 from resnets.data.cache import ImageCache
 from resnets.errors import UserError
 from resnets.explain.embedding import FEWEST, NEAR, Plane, call_out, lay_out
-from resnets.explain.features import features_of
 from resnets.explain.maps import readied
 from resnets.explain.marks import Polygon, mark, path
 from resnets.files import atomic, printable
 from resnets.judging.scoring import SplitResult
 from resnets.pages import thumbnail, write_page
 from resnets.predict import Predictor
+from resnets.training.features import features_of
 
 MOST = 2000
 """Photos on a map; of more, so many are drawn with `SEED`."""

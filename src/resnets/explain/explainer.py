@@ -15,13 +15,14 @@ from torch import Tensor
 from resnets.data.images import DecodeError
 from resnets.errors import UserError, did_you_mean
 from resnets.explain.faithful import Curve, curves
-from resnets.explain.features import features
 from resnets.explain.maps import Mapper, choose_layer, readied
 from resnets.explain.methods import DEFAULT, METHODS
 from resnets.explain.neighbours import Album, Neighbour
 from resnets.explain.trial import EXTENTS, Rivals, Trial
 from resnets.nn import ResNet
 from resnets.predict import Predictor, Source
+from resnets.training.features import Pooling
+from resnets.training.inference import Eager, Outputs, probabilities
 from resnets.training.machine import full_precision
 
 BATCH = 16
@@ -196,7 +197,9 @@ class Explainer:
     def _near(self, photos: NDArray[np.uint8]) -> Sequence[tuple[Neighbour, ...]]:
         if self.album is None:
             return [()] * len(photos)
-        return self.album.nearest(features(self.net, self.preprocess, photos))
+        engine, batch = Eager.of(Pooling(self.net)), [((), photos)]
+        [(_, values)] = probabilities(engine, Outputs(), self.preprocess, batch)
+        return self.album.nearest(values)
 
     def _explained(
         self, photos: NDArray[np.uint8], chosen: int | None, top: int

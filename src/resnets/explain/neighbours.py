@@ -15,10 +15,10 @@ from resnets.console import Console
 from resnets.data.cache import ImageCache, Storage
 from resnets.data.samples import Samples
 from resnets.data.sources import open_dataset
-from resnets.explain.features import features_of
 from resnets.files import printable
 from resnets.nn import ResNet
 from resnets.pages import thumbnail
+from resnets.training.features import features_of
 from resnets.weights.model_file import Model
 
 NEAREST = 5

@@ -10,9 +10,8 @@ from resnets.errors import UserError
 from resnets.evaluate.calibration import COLDEST, HOTTEST, LEAST, record
 from resnets.novelty import fit_unknown, some
 from resnets.predict import Predictor
-from resnets.tasks.classify import Outputs
 from resnets.training.distributed import Alone, Ranks
-from resnets.training.inference import score_split
+from resnets.training.inference import Outputs, score_split
 from resnets.weights.model_file import Model
 
 

@@ -66,7 +66,7 @@ def features(
             if not file.exists():
                 cache = ImageCache(samples.subset(part), model.preprocess, Storage("none"))
                 found = compute(
-                    net, machine, cache, workers, Alone(), mirror=True, folder=work, done=advance
+                    net, cache, workers, Alone(), mirror=True, folder=work, done=advance
                 )
                 broken = np.array(sorted(cache.failed.items()), "U").reshape(-1, 2)
                 with atomic(file) as temporary, temporary.open("wb") as out:

@@ -66,10 +66,3 @@ class Classify:
     def rank(self, scores: Mapping[str, float]) -> list[float]:
         # Few validation photos give many ties, and then the earliest epoch would win.
         return [scores["val_top1"], -scores["val_loss"]]
-
-
-class Outputs:
-    """What a network puts out, as it is: a temperature is fitted on it."""
-
-    def probabilities(self, outputs: Tensor) -> Tensor:
-        return outputs.float()

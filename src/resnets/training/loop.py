@@ -24,11 +24,12 @@ from resnets.errors import Interrupted, UserError
 from resnets.nn import ResNet
 from resnets.training import checkpoint
 from resnets.training.distributed import Alone, Ranks
+from resnets.training.features import classifier
 from resnets.training.inference import Eager, Stopped, score_split
 from resnets.training.interrupt import Interrupt
 from resnets.training.machine import Machine
 from resnets.training.optim import learning_rate
-from resnets.training.pooled import Pooled, classifier, compute
+from resnets.training.pooled import Pooled, compute
 from resnets.training.progress import Progress
 from resnets.training.recipe import Recipe
 from resnets.training.saver import NEVER, Every, Keeper, Saver, Silent
@@ -149,7 +150,6 @@ class Trainer:
             for name, cache in splits.items():
                 self.pooled[name] = self.pooled.get(name) or compute(
                     self.stepper.net,
-                    self.machine,
                     cache,
                     self.workers,
                     self.ranks,

@@ -2,12 +2,13 @@
 its pooled features, computed once for all those epochs.
 
 Photos are seen centred, as in evaluation, and where the recipe mirrors, their mirrors too; other
-augmentation would need the whole network again. They are computed in chunks by position, so that
+augmentation would need the whole network again. They are computed in batches by position, so that
 neither the order of an epoch nor a resume changes a bit.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,18 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from resnets.data.cache import ImageCache, Storage, allocate, choose_storage
-from resnets.data.loader import prefetch
 from resnets.errors import UserError
 from resnets.nn import ResNet
 from resnets.training.distributed import Ranks
-from resnets.training.inference import BATCH, Stopped
+from resnets.training.features import Pooling
+from resnets.training.inference import BATCH, Eager, Stopped, dealt, outputs_to_views
 from resnets.training.machine import Machine, full_precision
 from resnets.training.task import Task
-
-
-def classifier(net: nn.Module) -> nn.Sequential:
-    """Return what comes after the pooled features of a `ResNet`; it shares its modules."""
-    return nn.Sequential(net.get_submodule("fc"), net.get_submodule("features"))
 
 
 class Pooled:
@@ -82,7 +78,6 @@ def choose_view(features: Tensor, u: Tensor) -> Tensor:
 
 def compute(
     net: ResNet,
-    machine: Machine,
     cache: ImageCache,
     workers: int,
     ranks: Ranks,
@@ -94,7 +89,7 @@ def compute(
 ) -> Pooled:
     """Return the pooled features of all photos that decode; `net` is left in evaluation mode.
 
-    They are kept in memory, or on the disk of `folder`. Several processes deal out the chunks that
+    They are kept in memory, or on the disk of `folder`. Several processes deal out the batches that
     one would compute, and all get the same bits.
 
     Raises:
@@ -113,16 +108,12 @@ def compute(
             f"{4 * n * shape[1] * width / 2**30:.1f} GiB: make some, or --set head_epochs=0"
         )
     pooled = Pooled(values)
-    chunks = -(-n // BATCH)
-    own = range(ranks.rank, -(-chunks // ranks.world) * ranks.world, ranks.world)
-
-    def get(number: int) -> tuple[bool, NDArray[np.int64], NDArray[np.uint8]]:
-        start = number % chunks * BATCH  # as in `score_split`: those too many do not count
-        return number < chunks, *cache.get(np.arange(start, min(start + BATCH, n)))
-
-    for counts, samples, photos in prefetch(get, own, workers):
-        if counts and len(samples):
-            values[samples] = _views(net, machine, cache, photos, mirror)
+    engine = Eager.of(Pooling(net))
+    preprocess = dataclasses.replace(cache.preprocess, mirrored=mirror)
+    batches = dealt(cache, workers, ranks)
+    for (counts, samples), views in outputs_to_views(engine, preprocess, batches):
+        if counts:
+            values[samples] = torch.stack(views, 1).cpu().numpy()
             pooled.known[samples] = 1
         done(len(samples))
         if ranks.sum(torch.tensor([int(stop())])).item():
@@ -133,15 +124,3 @@ def compute(
             part = slice(start, start + 4096)
             values[part] = ranks.sum(torch.from_numpy(values[part])).numpy()
     return pooled
-
-
-def _views(
-    net: ResNet, machine: Machine, cache: ImageCache, photos: NDArray[np.uint8], mirror: bool
-) -> NDArray[np.float32]:
-    preprocess = cache.preprocess
-    with full_precision():
-        pixels = preprocess.center(torch.from_numpy(photos).to(machine.device))
-        views = [pixels, pixels.flip(2)] if mirror else [pixels]
-        maps = [net.forward_features(preprocess.normalize(view)) for view in views]
-        features = torch.stack([net.forward_head(x, pre_logits=True) for x in maps], 1)
-    return features.cpu().numpy()

@@ -19,9 +19,10 @@ from resnets.data.transforms import mix
 from resnets.nn import ResNet
 from resnets.nn.synced import SyncedBatchNorm, sync_batchnorm
 from resnets.training.distributed import Ranks
+from resnets.training.features import classifier
 from resnets.training.machine import Machine
 from resnets.training.optim import Ema, build_optimizer, learning_rate, set_learning
-from resnets.training.pooled import choose_view, classifier
+from resnets.training.pooled import choose_view
 from resnets.training.progress import mark_samples
 from resnets.training.recipe import Recipe
 from resnets.training.task import Task

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import safetensors
 import torch
@@ -30,22 +29,14 @@ from resnets.files import atomic
 from resnets.layers import COUNTER
 from resnets.nn import ResNet
 from resnets.spec import ResNetSpec
-from resnets.weights import quantized
+from resnets.weights import header, quantized
 from resnets.weights.known import DISTANCES, FEATURES, Known
-from resnets.weights.readers import archive
 from resnets.weights.readers.foreign import shown
-from resnets.weights.readers.kinds import PICKLES
 
 FORMAT, INT8 = "1", "1-int8"
-TASKS = ("classify", "embed")
 IS_INT8 = "is quantised to int8, for predict and evaluate only; use the model it was made from"
-NOT_OURS = "not a resnets model file; others' weights become one by: resnets convert SRC DST"
 UNKNOWN = (FEATURES, DISTANCES)
 RECORDS = ("recipe", "metrics", "data", "versions")
-JSON_NAMES: dict[type, str] = {dict: "a JSON object", str: "a string"}
-MAX_HEADER = 64 * 2**20
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -128,24 +119,13 @@ def save(model: Model, path: Path) -> None:
     text = json.dumps(model.describe(), sort_keys=True, allow_nan=False)
     every = {**model.weights, **(model.unknown.tensors() if model.unknown else {})}
     tensors = {name: value.detach().cpu().contiguous() for name, value in every.items()}
-    header = {"resnets": text, "sha256": _digest(text, tensors)}
+    metadata = {"resnets": text, "sha256": _digest(text, tensors)}
     with atomic(path) as temporary:
         try:
-            save_file(tensors, temporary, metadata=header)
+            save_file(tensors, temporary, metadata=metadata)
         except safetensors.SafetensorError as error:
             raise OSError(str(error)) from None
-        _sort_metadata(temporary)
-
-
-def _sort_metadata(path: Path) -> None:
-    """Make the same model the same bytes: safetensors writes its metadata in a random order."""
-    with path.open("r+b") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-        file.seek(8)
-        file.write(text.ljust(size))
+        header.sort(temporary)
 
 
 def load(path: str | Path) -> Model:
@@ -164,18 +144,18 @@ def load(path: str | Path) -> Model:
 def load_any(path: str | Path) -> Model:
     """Read a model file, which may be quantised. Raises UserError as `load` does."""
     path = Path(path)
-    _refuse_other_kinds(path)
+    header.check_start(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            if "resnets" not in header:
-                raise UserError(f"{path}: a safetensors file, but {NOT_OURS}")
+            metadata = file.metadata() or {}
+            if "resnets" not in metadata:
+                raise UserError(f"{path}: a safetensors file, but {header.NOT_OURS}")
             # Cloned, as they are views of the file: what overwrites it would change them, too.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path}: truncated or damaged ({_short(error)})") from None
-    text = header["resnets"]
-    if header.get("sha256") != _digest(text, tensors):
+    text = metadata["resnets"]
+    if metadata.get("sha256") != _digest(text, tensors):
         raise UserError(f"{path}: changed since it was written (its SHA-256 does not match)")
     return _build(path, text, tensors)
 
@@ -189,21 +169,19 @@ def _build(path: Path, text: str, tensors: Mapping[str, Tensor]) -> Model:
                 f"{path}: format {written!r}, and this version reads {FORMAT!r}; "
                 "a newer resnets may read it"
             )
-        if values["task"] not in TASKS:
-            raise ValueError(f"task {values['task']!r} is not one of: {', '.join(TASKS)}")
         own = {name: value for name, value in tensors.items() if name not in UNKNOWN}
         others = {name: value for name, value in tensors.items() if name in UNKNOWN}
         known = written == FORMAT and "unknown" in values
         model = Model(
+            task=header.task(values["task"]),
             spec=ResNetSpec.from_dict(values["spec"]),
-            classes=_names(values["classes"]),
+            classes=header.names(values["classes"]),
             preprocess=Preprocess.from_dict(values["preprocess"]),
             weights=own,
-            task=values["task"],
-            licence=_typed(values, "licence", str),
-            **{name: _typed(values, name, dict) for name in RECORDS},
-            calibration=_calibration(values),
-            quantization=_typed(values, "quantization", dict) if written == INT8 else {},
+            licence=header.typed(values, "licence", str),
+            **{name: header.typed(values, name, dict) for name in RECORDS},
+            calibration=header.calibration(values),
+            quantization=header.typed(values, "quantization", dict) if written == INT8 else {},
             unknown=Known.read(values["unknown"], others) if known else None,
         )
         if others and model.unknown is None:
@@ -261,56 +239,6 @@ def _check_int8(path: Path, model: Model) -> None:
 
 TENSORS: dict[str, Callable[[Path, Model], None]] = {FORMAT: _check_floats, INT8: _check_int8}
 """What raises UserError for tensors that a file of that format may not hold."""
-
-
-def _names(values: object) -> tuple[str, ...]:
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise ValueError("classes is not a list of names")
-    if len(set(values)) < len(values):
-        raise ValueError("a class name comes twice")
-    return tuple(values)
-
-
-def _calibration(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the record, which a file need not have; ValueError for one that would mislead."""
-    if "calibration" not in values:
-        return {}
-    found = _typed(values, "calibration", dict)
-    temperature = found["temperature"]
-    if type(temperature) not in (int, float) or not 0 < temperature < math.inf:
-        raise ValueError(f"temperature {temperature!r} is not a positive number")
-    return found
-
-
-def _typed(values: Mapping[str, Any], name: str, kind: type[T]) -> T:
-    value = values[name]
-    if not isinstance(value, kind):
-        raise ValueError(f"{name} is not {JSON_NAMES[kind]}")
-    return value
-
-
-def _refuse_other_kinds(path: Path) -> None:
-    """Give files that are something else an error that says what they are."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-    except IsADirectoryError:
-        hint = f"; did you mean {path / 'best.safetensors'}?" if _is_run(path) else ""
-        raise UserError(f"{path}: a folder, not a model file{hint}") from None
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise UserError(f"{str(path)!r}: {error}") from None
-    if start.startswith((archive.MAGIC, *PICKLES)):
-        raise UserError(f"{path}: a pickle or archive, never loaded and {NOT_OURS}")
-    if len(start) < 8:
-        raise UserError(f"{path}: truncated ({len(start)} bytes)")
-    if int.from_bytes(start, "little") > MAX_HEADER:
-        raise UserError(f"{path}: not a safetensors file (starts with {start!r})")
-
-
-def _is_run(path: Path) -> bool:
-    return (path / "best.safetensors").is_file()
 
 
 def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
