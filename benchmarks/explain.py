@@ -12,16 +12,16 @@ Guided backpropagation, which is known to fail the first, and a CAM of random ch
 fail the second, are controls. What does not pass is not offered by ``resnets explain``.
 
 The photos may be a part of CIFAR-10: in `benchmarks/results/explain` they are the first 600 of each
-class for training and the first 200 for testing, and the lines were run in pieces (``--resume``).
+class for training and the first 200 for testing; `sign-digits/` are the original photos, at 96 px.
 
     resnets convert cifar10-resnet20-option-a.th a.safetensors
     resnets train cifar10-part --model resnet20 --weights a.safetensors --recipe finetune \\
         --epochs 1 --set lr=0.003 --set head_epochs=0 --seed 1 --out a2
-    resnets train sign-digits --model resnet18 --epochs 6 --out b
-    resnets train sign-digits --model resnet18 --weights b/best.safetensors --recipe finetune \\
+    resnets train sign-digits/ --model resnet18 --epochs 6 --out b
+    resnets train sign-digits/ --model resnet18 --weights b/best.safetensors --recipe finetune \\
         --epochs 1 --set lr=0.003 --set head_epochs=0 --seed 1 --out b2
     python benchmarks/explain.py --network a.safetensors a2/best.safetensors cifar10-part \\
-        --network b/best.safetensors b2/best.safetensors sign-digits
+        --network b/best.safetensors b2/best.safetensors sign-digits/
 """
 
 from __future__ import annotations
