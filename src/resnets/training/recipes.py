@@ -109,7 +109,7 @@ def fast() -> Recipe:
     steps on crops that grow, behind filters that need not be learnt (docs/speed.md)."""
     return Recipe(
         name="fast",
-        epochs=8,
+        epochs=10,
         batch_size=250,
         optimizer="muon",
         lr=0.18,
