@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +135,20 @@ def _specs(draw: st.DrawFn) -> ResNetSpec:
         num_classes=draw(st.integers(0, 6)),
         **values,
     )
+    smallest = _smallest(spec)
     # A 7×7 convolution in double precision unfolds into 12 GB at 577 px.
-    assume(spec.smallest <= LARGEST)
-    return spec.replace(image_size=spec.smallest + draw(st.integers(0, 20)))
+    assume(smallest <= LARGEST)
+    return spec.replace(image_size=smallest + draw(st.integers(0, 20)))
+
+
+def _smallest(spec: ResNetSpec) -> int:
+    """Return the least side of a photo; torch refuses to normalise a group of one value."""
+    least = 2 if spec.norm == "group" else 1
+    return next(
+        side
+        for side in count(spec.smallest)
+        if min(map(min, spec.plan.feature_sides((side, side)).values())) >= least
+    )
 
 
 st.register_type_strategy(ResNetSpec, _specs())

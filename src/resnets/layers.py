@@ -149,6 +149,8 @@ class Pool(Layer):
     stride: int
 
     def out(self, side: int) -> int:
+        if self.kind == "blur" and side < 2:
+            return 0  # there is no border to reflect
         lost = self.kernel % 2 == 0 if self.kind == "max" else 0
         return -(-(side - lost) // self.stride)
 

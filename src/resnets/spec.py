@@ -313,19 +313,18 @@ class ResNetSpec(Replaceable):
 
     @cached_property
     def smallest(self) -> int:
-        """The least side of a photo, pixels, that leaves something of the last map: a pixel, or
-        two, where a blur reflects the border or a group norm needs more than one value."""
-        least = 2 if self.antialias == "blur" or self.norm == "group" else 1
-        sides = ((side, list(self.plan.feature_sides((side, side)).values())) for side in count(1))
-        return next(side for side, maps in sides if min(maps[-1]) >= least)
+        """The least side of a photo, pixels, that leaves something of every map."""
+        return next(
+            side
+            for side in count(1)
+            if all(min(left) > 0 for _, left in self.plan.sized((side, side)))
+        )
 
     def _sides(self, size: int | tuple[int, int] | None) -> tuple[int, int]:
         size = self.image_size if size is None else size
         height, width = (size, size) if isinstance(size, int) else size
         check_int("height", height, 1)
         check_int("width", width, 1)
-        if min(height, width) < self.smallest:
-            raise ValueError(f"{self.name} takes photos of at least {self.smallest} px")
         if self.head.pool == "all" and (height, width) != (self.image_size,) * 2:
             raise ValueError(f"{self.name} takes photos of {self.image_size} px only")
         return height, width

@@ -42,6 +42,27 @@ KINDS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("spec", "smallest"),
+    [
+        (get_spec("resnet18"), 1),
+        (get_spec("resnet50_gn"), 1),
+        (get_spec("resnet8_fast"), 9),
+        (get_spec("resnetblur18"), 17),
+        (get_spec("resnet9"), 8),
+    ],
+    ids=lambda value: str(getattr(value, "name", value)),
+)
+@torch.no_grad()
+def test_the_smallest_photo_runs_and_none_below_it(spec: ResNetSpec, smallest: int) -> None:
+    assert spec.smallest == smallest
+    net = ResNet(spec.replace(num_classes=3)).eval()
+    assert net(torch.randn(1, 3, smallest, smallest)).isfinite().all()
+    if smallest > 1:
+        with pytest.raises(RuntimeError):
+            net(torch.randn(1, 3, smallest - 1, smallest - 1))
+
+
 def randomise(net: nn.Module, seed: int = 0) -> None:
     """Give norms and biases values that show: fresh ones are 0 and 1, and hide what is left out."""
     generator = torch.Generator().manual_seed(seed)
