@@ -83,7 +83,7 @@ def execute(
     share_out(recipe, len(dataset.splits["train"]), ranks, console)
     caches = decode_splits(folder.path, dataset, preprocess, config.workers, console, ranks)
     if ranks.leads and not state:
-        quick_check(caches, console, config.data)
+        quick_check(caches, dataset.classes, console, config.data)
     if config.weights and not state and start is None:  # stopped before its first checkpoint
         start = open_model(config.weights, arch=spec.name)
     weights = None if state else start

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
+from resnets.audit.findings import EXAMPLES
 from resnets.audit.kinds import Severity
 from resnets.cli import labels as label_options
 from resnets.cli.options import (
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 FAIL_ON = {"error": 2, "warning": 1, "note": 0, "never": 3}
 """What makes the exit status 1, and the least severity that does."""
-EXAMPLES = 3
 FOLDS = 5
 STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
@@ -212,9 +212,8 @@ def _table(found: Audit) -> Table:
         kind = finding.kind
         text = Text(kind.what, style="bold")
         for case in finding.cases[:EXAMPLES]:
-            detail = f" ({case.detail})" if case.detail else ""
             text.append("\n")
-            text.append(on_screen(f"{' = '.join(case.where)}{detail}"), style="not bold")
+            text.append(on_screen(str(case)), style="not bold")
         if len(finding.cases) > EXAMPLES:
             text.append(f"\n… and {len(finding.cases) - EXAMPLES:,} more", style="not bold")
         text.append(f"\n→ {kind.way_out}", style="not bold dim")
