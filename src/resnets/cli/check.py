@@ -108,19 +108,18 @@ def command(
     }
     label_options.check_options(judging, labels)
     label_options.check_options({"keep_splits": keep_splits}, write_split, "--write-split")
-    for output in (json_path(json), write_split):
-        check_output(output, force)
+    from resnets.audit.splitting import WRITERS
+
+    check_output("--json", json_path(json), force)
+    check_output("--write-split", write_split, force, WRITERS)
     label_options.check_files({"report": report, **judging}, force)
     outputs = (json_path(json), write_split, report, labels_out, labels_report, write_labels)
     check_apart(outputs, (data, split_table, weights))
     from resnets.audit.check import check
-    from resnets.audit.splitting import WRITERS
     from resnets.console import Console
     from resnets.data.split import Fractions
     from resnets.training.processes import count_cores
 
-    if write_split and write_split.suffix.lower() not in WRITERS:
-        raise UserError(f"{write_split}: a split table is written as {' or '.join(WRITERS)}")
     fractions = Fractions(seed, val_fraction, test_fraction)
     console = Console()
     found = check(
