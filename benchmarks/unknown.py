@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from side_by_side import machine, parser, target, write
@@ -37,8 +36,8 @@ from resnets.data.preprocess import Preprocess
 from resnets.data.samples import Samples
 from resnets.data.sources import open_dataset
 from resnets.predict import Predictor
-from resnets.training.features import Pooling, classifier
-from resnets.training.inference import BATCH
+from resnets.training.features import WithFeatures
+from resnets.training.inference import BATCH, Eager, Outputs, probabilities
 from resnets.weights import model_file
 from resnets.weights.model_file import Model
 
@@ -50,16 +49,11 @@ KNOWN, UNKNOWN = 2_000, 1_000
 
 def look(model: Model, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> Seen:
     """Return what a network makes of prepared photos ``N H W C``; of mirrored views the mean."""
-    net, preprocess = model.network(), model.preprocess
-    pooling, head = Pooling(net), classifier(net)
-    rows: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for start in range(0, len(pixels), BATCH):
-        images = preprocess.center(torch.from_numpy(pixels[start : start + BATCH]))
-        with torch.inference_mode():
-            pooled = [pooling(view) for view in preprocess.views(preprocess.normalize(images))]
-            logits = torch.stack([head(p) for p in pooled]).mean(0)
-        rows.append((torch.stack(pooled).mean(0), logits))
-    features, logits = (torch.cat(part).double().numpy() for part in zip(*rows, strict=True))
+    engine = Eager.of(WithFeatures(model.network()))
+    batches = ((None, pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH))
+    outputs = probabilities(engine, Outputs(), model.preprocess, batches)
+    rows = np.concatenate([values for _, values in outputs]).astype(float)
+    logits, features = np.split(rows, [len(model.classes)], axis=1)
     return Seen(features, logits, labels)
 
 

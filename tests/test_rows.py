@@ -32,6 +32,15 @@ def test_names_that_are_no_utf_8_can_be_saved(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "rows.parquet")["path"].to_pylist() == [SHOWN, "gone.jpg"]
 
 
+def test_an_ending_counts_in_any_case(tmp_path: Path) -> None:
+    for suffix in ("jsonl", "csv", "parquet"):
+        for written in (suffix, suffix.upper()):
+            with open_rows(tmp_path / f"rows.{written}", 1) as write:
+                write(GONE)
+        plain, upper = (tmp_path / f"rows.{name}" for name in (suffix, suffix.upper()))
+        assert upper.read_bytes() == plain.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("encoding", "expected"),
     [("utf-8", f"{SHOWN}\t犬\t0.7500\n"), ("ascii", "caf\\xe9/\\xe9.jpg\t\\u72ac\t0.7500\n")],

@@ -110,7 +110,7 @@ def choose_spec(
     if model is None and start is not None:
         spec = start.spec
     else:
-        name = model or _usual(small, recipe)
+        name = model or _usual(preprocess.size, recipe)
         spec = get_spec(name) if isinstance(name, str) else name
     if stem == "imagenet" and not spec.stem_pools:
         raise UserError(f"--stem imagenet: {spec.name} has a small stem; choose another --model")
@@ -134,7 +134,8 @@ def choose_spec(
         )
     if preprocess.size < spec.smallest:
         raise UserError(
-            f"--size {preprocess.size}: {spec.name} takes photos of at least {spec.smallest} px"
+            f"--size {preprocess.size}: {spec.name} takes photos of at least {spec.smallest} px; "
+            "a larger --size, or another --model"
         )
     millions, gmacs = spec.params() / 1e6, spec.macs() / 1e9
     console.say(
@@ -163,12 +164,13 @@ def misfits(recipe: Recipe, spec: ResNetSpec, start: Model | None) -> Iterator[t
         yield "grow", f"{spec.name} takes photos of at least {spec.smallest} px, not {least}"
 
 
-def _usual(small: bool, recipe: str | Recipe | None) -> str:
-    """Name the network for photos that are small or not."""
-    if not small:
+def _usual(size: int, recipe: str | Recipe | None) -> str:
+    """Name the network for photos of a size, pixels."""
+    if size > SMALL:
         return "resnet18"
     named = recipe if recipe is None or isinstance(recipe, str) else recipe.name
-    return "resnet8_fast" if named == "fast" else "resnet20"
+    quick = named == "fast" and size >= get_spec("resnet8_fast").smallest
+    return "resnet8_fast" if quick else "resnet20"
 
 
 def choose_recipe(

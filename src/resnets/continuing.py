@@ -34,7 +34,7 @@ def newest(folder: RunFolder, console: Console, ranks: Ranks) -> State | None:
     return ranks.state(loaded)
 
 
-def where(progress: Progress, recipe: Recipe) -> str:
+def describe_position(progress: Progress, recipe: Recipe) -> str:
     """Return where it goes on, for people."""
     if progress.epoch >= recipe.epochs:
         return "after the last epoch: judging again"
@@ -58,19 +58,19 @@ def check_best(folder: RunFolder, trainer: Trainer, console: Console) -> None:
     trainer.rewrite_best()
 
 
-def lasting(recipe: Recipe, epochs: int) -> Recipe:
+def lasting_at_least(recipe: Recipe, epochs: int) -> Recipe:
     """Return the recipe of a run that may have been extended to so many epochs."""
     return dataclasses.replace(recipe, epochs=max(recipe.epochs, epochs))
 
 
-def extended(recipe: Recipe, epochs: int) -> Recipe:
+def with_more_epochs(recipe: Recipe, epochs: int) -> Recipe:
     """Return a recipe for more epochs. Raises UserError if they are not more."""
     if epochs <= recipe.epochs:
         raise UserError(f"--epochs {epochs}: the run is to have {recipe.epochs}; give more")
     return dataclasses.replace(recipe, epochs=epochs)
 
 
-def extend(trainer: Trainer, before: Recipe, console: Console) -> None:
+def extend_training(trainer: Trainer, before: Recipe, console: Console) -> None:
     """Let a run go on to more epochs than it was to have, and say what becomes of its rate.
 
     The checkpoint says so, too: it is what a resume goes by.

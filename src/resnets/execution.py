@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from resnets.audit.quick import quick_check
 from resnets.console import Console
-from resnets.continuing import check_best, extend, extended, lasting, newest, where
+from resnets.continuing import (
+    check_best,
+    describe_position,
+    extend_training,
+    lasting_at_least,
+    newest,
+    with_more_epochs,
+)
 from resnets.data.cache import ImageCache
 from resnets.data.plan import Plan
 from resnets.data.preprocess import Preprocess
@@ -23,7 +30,7 @@ from resnets.errors import Interrupted, UserError
 from resnets.nn import ResNet
 from resnets.nn.surgery import pass_through, whiten_stem, zero_init_residual
 from resnets.novelty import some
-from resnets.results import Files, Run, finish, judged_split, template
+from resnets.results import Run, RunKeeper, finish, judged_split, template
 from resnets.spec import ResNetSpec
 from resnets.tasks.classify import Classify
 from resnets.training.budget import epochs_within
@@ -72,8 +79,8 @@ def execute(
     state = newest(folder, console, ranks)
     planned = Recipe.from_dict(config.recipe)
     if state:  # it may have been extended
-        planned = lasting(planned, state[1]["progress"]["epochs"])
-    recipe = planned if epochs is None else extended(planned, epochs)
+        planned = lasting_at_least(planned, state[1]["progress"]["epochs"])
+    recipe = planned if epochs is None else with_more_epochs(planned, epochs)
     task = Classify.for_labels(
         dataset.classes,
         dataset.splits["train"].labels,
@@ -83,7 +90,7 @@ def execute(
     share_out(recipe, len(dataset.splits["train"]), ranks, console)
     caches = decode_splits(folder.path, dataset, preprocess, config.workers, console, ranks)
     if ranks.leads and not state:
-        quick_check(caches, console, config.data)
+        quick_check(caches, dataset.classes, console, config.data)
     if config.weights and not state and start is None:  # stopped before its first checkpoint
         start = open_model(config.weights, arch=spec.name)
     weights = None if state else start
@@ -118,7 +125,7 @@ def execute(
             seed=config.seed,
             workers=config.workers,
             checkpoints=folder.checkpoints,
-            keeper=Files(folder, template(config, recipe, spec, preprocess, dataset)),
+            keeper=RunKeeper(folder, template(config, recipe, spec, preprocess, dataset)),
             observer=display,
             interrupt=interrupt,
             every=Every.parse(config.checkpoint_every),
@@ -126,11 +133,11 @@ def execute(
         )
         if state:
             trainer.restore(*state)
-            console.say(f"resumed  {where(trainer.progress, recipe)}")
+            console.say(f"resumed  {describe_position(trainer.progress, recipe)}")
             if ranks.leads:
                 check_best(folder, trainer, console)
         if epochs is not None:
-            extend(trainer, planned, console)
+            extend_training(trainer, planned, console)
         if epochs is not None or not state:
             trainer.save()
         if ranks.leads and config.recipe != recipe.to_dict():

@@ -14,13 +14,13 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from resnets.data.cache import ImageCache
 from resnets.engines import Ready
 from resnets.errors import UserError
 from resnets.nn import ResNet
-from resnets.training.features import Pooling, classifier, features_of
+from resnets.training.features import WithFeatures, features_of
 from resnets.training.inference import Answers, Eager
 from resnets.weights.known import SHARE, Known
 from resnets.weights.model_file import Model
@@ -30,18 +30,6 @@ MOST, MOST_OF_CLASS = 2_000, 5
 UNKNOWN = "unknown"
 """The label of what is rejected."""
 WAY_OUT = "resnets evaluate MODEL DATA --calibrate DST.safetensors"
-
-
-class _WithFeatures(nn.Module):
-    """A network that puts out its pooled features after its logits, ``N (classes + F)``."""
-
-    def __init__(self, net: ResNet) -> None:
-        super().__init__()
-        self.pooling, self.classifier = Pooling(net), classifier(net)
-
-    def forward(self, images: Tensor) -> Tensor:
-        pooled = self.pooling(images)
-        return torch.cat([self.classifier(pooled), pooled], 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +64,7 @@ class Gate:
                 f"--reject: the model file holds no known photos; it learns some by: {WAY_OUT}"
             )
         share = SHARE if keep is True else float(keep)
-        engine = Eager.of(_WithFeatures(net))
+        engine = Eager.of(WithFeatures(net))
         features = model.unknown.features.to(engine.device).float()  # once, not for every batch
         known = dataclasses.replace(model.unknown, features=features)
         return cls(engine, answer, known, len(model.classes), known.threshold(share), share)

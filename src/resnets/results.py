@@ -65,8 +65,8 @@ def template(
 
 
 @dataclass(frozen=True)
-class Files:
-    """Writes the model files and the history of a run."""
+class RunKeeper:
+    """Keeps the weights of a run as model files in its folder, and its history."""
 
     folder: RunFolder
     template: Model

@@ -14,7 +14,6 @@ from typing import TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from resnets.errors import UserError, did_you_mean
 from resnets.files import atomic, on_screen, printable
 from resnets.predict import Prediction
 
@@ -28,12 +27,11 @@ def open_rows(path: Path | None, top: int, novelty: bool = False) -> Iterator[Wr
     """Yield a function that writes one prediction; without a path, lines for people to read, and
     with ``-`` for a path JSON lines, on standard output.
 
-    The file appears when all is written, and holds what its extension says; with `novelty` that,
-    too, after the status.
+    The file appears when all is written, and holds what its extension says, one of `FORMATS` in any
+    case; with `novelty` that, too, after the status.
 
     Raises:
-      UserError: an extension that is none of .parquet, .csv and .jsonl, or a file that cannot be
-        written.
+      UserError: a file that cannot be written.
     """
     if path is None:
         yield _print
@@ -41,10 +39,8 @@ def open_rows(path: Path | None, top: int, novelty: bool = False) -> Iterator[Wr
     if path == SCREEN:
         yield lambda row: _show(json.dumps(_values(_printable(row), novelty), ensure_ascii=False))
         return
-    if path.suffix not in FORMATS:
-        kinds = ", ".join(FORMATS)
-        raise UserError(f"{path}: rows are written as {kinds}{did_you_mean(path.suffix, FORMATS)}")
-    with atomic(path) as temporary, FORMATS[path.suffix](temporary, top, novelty) as write:
+    rows = FORMATS[path.suffix.lower()]
+    with atomic(path) as temporary, rows(temporary, top, novelty) as write:
         yield lambda row: write(_printable(row))
 
 

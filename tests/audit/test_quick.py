@@ -18,6 +18,8 @@ from resnets.data.preprocess import Preprocess
 from resnets.data.sources import open_dataset
 
 Say = Callable[..., str]
+Run = Callable[..., tuple[int, str, str]]
+CLASSES = ("even", "odd")
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def say(capsys: pytest.CaptureFixture[str]) -> Say:
         for cache in caches.values():
             for _ in cache.fill(0):
                 pass
-        quick_check(caches, Console(), data)
+        quick_check(caches, CLASSES, Console(), data)
         return capsys.readouterr().err.strip()
 
     return check
@@ -85,9 +87,40 @@ def test_no_photo_is_looked_at_more_than_twice(say: Say, monkeypatch: pytest.Mon
     assert set(looked.values()) == {2}
 
 
+def test_small_classes_are_named_and_notes_are_not(say: Say) -> None:
+    few = "classes with fewer than 10 training photos"
+    assert say(train=noise(19), test=noise(2, 1)) == (
+        f"check    {few}: odd (9); see: resnets check photos"
+    )
+    train = noise(10)
+    train[1] = train[0]
+    assert say(None, train=train) == (
+        "check    2 photos of the same pixels have different labels\n"
+        f"         {few}: even (5), odd (5)"
+    )
+
+
+def test_the_first_classes_are_named_and_the_others_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    x, y = noise(50), [str(i // 9) for i in range(50)]
+    samples = open_dataset((x, y), val_fraction=0, test_fraction=0).splits["all"]
+    caches = {"train": ImageCache(samples, Preprocess(16, 16), Storage("memory"))}
+    quick_check(caches, tuple("012345"), Console(), None)
+    said = capsys.readouterr().err.strip()
+    assert said.endswith("training photos: 0 (9), 1 (9), 2 (9) and 3 more")
+
+
+def test_photos_that_do_not_decode_do_not_count(say: Say) -> None:
+    train = noise(20) / 255
+    assert say(train=train) == ""
+    train[0] = 2  # no array of a photo
+    assert "training photos: even (9); see" in say(train=train)
+
+
 def test_many_photos_are_left_to_the_command(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quick, "MOST", 10)
-    assert "left out for more than 10 photos" in say(train=noise(20))
+    assert "not looked for among more than 10 photos" in say(train=noise(20))
 
 
 def test_photos_that_are_not_kept_are_not_decoded_for_it(say: Say) -> None:
@@ -95,7 +128,7 @@ def test_photos_that_are_not_kept_are_not_decoded_for_it(say: Say) -> None:
     assert say(train=train, test=train, storage="none") == ""
 
 
-def test_training_says_it(tmp_path: Path, run: Callable[..., tuple[int, str, str]]) -> None:
+def test_training_says_it(tmp_path: Path, run: Run) -> None:
     data = tmp_path / "arrays.npz"
     x, held = noise(24), noise(8, 1)
     held[0] = x[0]
@@ -105,3 +138,21 @@ def test_training_says_it(tmp_path: Path, run: Callable[..., tuple[int, str, str
     status, _, said = run("train", data, "--out", tmp_path / "run", *options)
     assert status == 0
     assert f"1 photo of test is in train, too; see: resnets check {data}" in said
+
+
+def test_a_class_that_a_split_lacks_is_said_once(tmp_path: Path, run: Run) -> None:
+    data = tmp_path / "arrays.npz"
+    y, z = np.arange(24) % 2, np.zeros(8, int)
+    np.savez(data, x_train=noise(24), y_train=y, x_val=noise(8, 1), y_val=z)
+    options = ("--epochs", 1, "--model", "resnet8", "--batch-size", 8, "--speed", "exact")
+    status, _, said = run("train", data, "--out", tmp_path / "run", *options)
+    assert status == 0, said
+    assert said.count("the val split has no photos of class '1'") == 1
+    assert "check    " not in said
+
+
+def test_nothing_is_said_of_the_photos_of_the_package(tmp_path: Path, run: Run) -> None:
+    options = ("--epochs", 1, "--size", 8, "--speed", "exact", "--workers", 0)
+    status, _, said = run("train", "sign-digits", "--out", tmp_path / "run", *options)
+    assert status == 0, said
+    assert "check    " not in said

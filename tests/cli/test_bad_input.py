@@ -216,8 +216,8 @@ def test_misspelt_options_are_refused_before_the_data_are_read(
         (["--val-fraction", "2"], ["val_fraction 2"]),
         (["--split-table", "none.csv"], ["none.csv"]),
         (["--report", "page.pdf"], ["--report page.pdf", ".html"]),
-        (["--write-split", "split.xlsx"], ["split.xlsx", ".csv or .parquet"]),
-        (["--report", "no/page.html"], ["no is not a folder"]),
+        (["--write-split", "split.xlsx"], ["--write-split split.xlsx", ".csv or .parquet"]),
+        (["--report", "no/page.html"], ["--report no/page.html: no is not a folder"]),
         (["--keep-splits"], ["--keep-splits: is for --write-split"]),
         (["--folds", "3"], ["--folds 3: is for --labels"]),
         (["--work", "w"], ["--work w: is for --labels"]),
@@ -288,6 +288,10 @@ def test_an_output_that_exists(run: Run, photos: Path, tmp_path: Path, model: Pa
     assert out.read_text() == "mine"
     assert (tmp_path / "run" / "mine.txt").read_text() == "mine"
     assert run("predict", model, photos, "--out", out, "--force")[0] == 0
+    assert run("predict", model, photos, "--out", tmp_path / "out.CSV")[0] == 0
+    assert (tmp_path / "out.CSV").read_text() == out.read_text()
+    assert run("convert", model, tmp_path / "M.SAFETENSORS")[0] == 0
+    assert run("check", photos, "--write-split", tmp_path / "S.CSV", "--fail-on", "never")[0] == 0
     assert out.read_text().startswith("path,label,probability,status,label_1")
 
 
@@ -451,13 +455,20 @@ def _png_header(width: int, height: int) -> bytes:
         ("explain MODEL nothing.png -k 3", ["-k 3: is for --neighbours"]),
         ("explain MODEL nothing.png --path-column p", ["--path-column p: is for --neighbours"]),
         ("explain MODEL PHOTOS --out o.txt", ["--out o.txt", ".html", ".png"]),
-        ("explain MODEL PHOTOS --out no/o.html", ["no is not a folder"]),
+        ("explain MODEL PHOTOS --out no/o.html", ["--out no/o.html: no is not a folder"]),
         ("explain MODEL PHOTOS --method magic", ["--method magic"]),
         ("explain MODEL PHOTOS --layer layer7", ["--layer layer7", "no such stage"]),
         ("explain MODEL PHOTOS --class drak", ["--class drak", "did you mean dark?"]),
         ("explain MODEL PHOTOS --neighbours nothing", ["nothing"]),
         ("explain MODEL empty/*.png", ["empty/*.png"]),
-        ("predict MODEL PHOTOS --out o.txt", ["o.txt", ".parquet, .csv, .jsonl"]),
+        ("explain MODEL PHOTOS --out no/o", ["--out no/o: no is not a folder"]),
+        ("explain MODEL PHOTOS --json PHOTOS", ["--json", "is a folder"]),
+        ("predict MODEL PHOTOS --out o.txt", ["--out o.txt", ".parquet, .csv or .jsonl"]),
+        ("predict MODEL PHOTOS --out no/o.csv", ["--out no/o.csv: no is not a folder"]),
+        ("models --json no/o.json", ["--json no/o.json: no is not a folder"]),
+        ("check PHOTOS --json no/o.json", ["--json no/o.json: no is not a folder"]),
+        ("convert MODEL no/o.safetensors", ["DST no/o.safetensors: no is not a folder"]),
+        ("convert MODEL MODEL", ["DST", "exists"]),
         ("predict MODEL PHOTOS --keep 0.9", ["--keep 0.9: is for --reject"]),
         ("predict MODEL PHOTOS --reject", ["--reject", "evaluate MODEL DATA --calibrate"]),
         ("predict CALLED PHOTOS --reject", ["--reject", "a class called unknown"]),

@@ -101,6 +101,22 @@ def test_a_folder_has_a_picture_of_each_and_a_page(
     assert len(list(out.iterdir())) == 5
 
 
+@pytest.mark.parametrize("name", ["a.HTML", "a.PNG"])
+def test_an_ending_counts_in_any_case(
+    name: str, make: Make, photos: Path, tmp_path: Path, run: Run
+) -> None:
+    made, out = make(), tmp_path / "out" / name
+    out.parent.mkdir()
+    options = ("--out", out, "--test", "none", "--device", "cpu")
+    status, _, said = run("explain", made, photos / "0.png", *options)
+    assert status == 0, said
+    assert [*out.parent.iterdir()] == [out]
+    assert out.read_bytes()[:5] == (b"<!doc" if name == "a.HTML" else b"\x89PNG\r")
+    status, _, said = run("explain", made, photos / "0.png", *options)
+    assert status == 2
+    assert f"--out {out} exists" in said
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

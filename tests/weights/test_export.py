@@ -57,7 +57,7 @@ def back(model: Model, path: Path, **options: str) -> Model:
     return again
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("suffix", [".pth", ".PTH", ".safetensors"])
 def test_torchvision(suffix: str, tmp_path: Path) -> None:
     model, path = make(get_spec("resnet18")), tmp_path / f"x{suffix}"
     export(model, "torchvision", path)

@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -68,28 +68,35 @@ def check_classes(data: Opened, facts: Facts, findings: Findings) -> None:
         split: np.bincount(data.labels[good & (data.splits == split)], minlength=len(data.classes))
         for split in sorted(set(data.splits.tolist()))
     }
-    total = np.bincount(data.labels[good], minlength=len(data.classes))
+    check_counts(data.classes, counts, findings)
+    _check_shortcuts(data, facts, good, findings)
+
+
+def check_counts(
+    classes: Sequence[str], counts: Mapping[str, NDArray[np.int64]], findings: Findings
+) -> None:
+    """Add what the numbers of photos show: `counts` has those of each class, by split."""
+    total = sum(counts.values(), np.zeros(len(classes), np.int64))
     train = counts.get("train", total)
-    for name, here, learnt in zip(data.classes, total, train, strict=True):
+    for name, here, learnt in zip(classes, total, train, strict=True):
         if not here:
             findings.add("class-unreadable", name)
         elif not learnt:
             findings.add("class-not-in-train", name)
         elif learnt < SMALL:
             findings.add("class-small", name, detail=f"{learnt}")
-    for split in set(counts) & {"val", "test"}:
+    for split in sorted(counts.keys() & {"val", "test"}):
         tested = counts[split]
-        for name, here, learnt in zip(data.classes, tested, train, strict=True):
+        for name, here, learnt in zip(classes, tested, train, strict=True):
             if learnt and not here:
                 findings.add("class-not-in-split", name, detail=split)
         if tested.sum() < HELD_OUT:
             findings.add("split-small", split, detail=f"{tested.sum()} photos")
     present = train[train > 0]
     if len(present) and present.max() >= IMBALANCE * present.min():
-        most, least = data.classes[int(train.argmax())], data.classes[_least(train)]
+        most, least = classes[int(train.argmax())], classes[_least(train)]
         detail = f"{present.max():,} and {present.min():,} training photos"
         findings.add("imbalance", most, least, detail=detail)
-    _check_shortcuts(data, facts, good, findings)
 
 
 def _least(counts: NDArray[np.int64]) -> int:

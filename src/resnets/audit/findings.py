@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from resnets.audit.kinds import KINDS, Kind, Severity
 from resnets.files import printable
+
+EXAMPLES: Final = 3
+"""Cases that are named before they are counted."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,9 @@ class Case:
 
     where: tuple[str, ...]
     detail: str = ""
+
+    def __str__(self) -> str:
+        return " = ".join(self.where) + (f" ({self.detail})" if self.detail else "")
 
 
 @dataclass(frozen=True)

@@ -1,34 +1,64 @@
-"""What `train` looks at in passing: photos that are there twice, among those already decoded."""
+"""What `train` looks at in passing: copies among the photos already decoded, and their numbers."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
+from resnets.audit.classes import check_counts
+from resnets.audit.findings import EXAMPLES, Findings
+from resnets.audit.kinds import Severity
 from resnets.console import Console
 from resnets.data.cache import ImageCache
 
 MOST: Final = 100_000
 LINES: Final = 16
 """Rows of pixels by which photos are told apart, before all of them are compared."""
+NOTED: Final = "class-not-in-split"
+"""What opening the data has said already."""
 
 Place = tuple[str, int]  # split, and the sample in it
 
 
-def quick_check(caches: Mapping[str, ImageCache], console: Console, data: str | None) -> None:
-    """Say in a line or two which squares of pixels are in two splits, or have two labels.
+def quick_check(
+    caches: Mapping[str, ImageCache], classes: Sequence[str], console: Console, data: str | None
+) -> None:
+    """Say in a line or two which squares of pixels are in two splits, or have two labels, and what
+    the numbers of photos show.
 
     Nothing is decoded, refused or changed. Photos that are nearly the same, and everything else,
-    are for ``resnets check``, which the line names; `data` is what it takes.
+    are for ``resnets check``, which the last line names; `data` is what it takes.
     """
-    see = "" if data is None else f"; see: resnets check {data}"
+    lines = [*_say_copies(caches), *_say_counts(caches, classes)]
+    if lines and data is not None:
+        lines[-1] += f"; see: resnets check {data}"
+    for i, line in enumerate(lines):
+        console.say(f"{'' if i else 'check':8} {line}")
+
+
+def _say_counts(caches: Mapping[str, ImageCache], classes: Sequence[str]) -> Iterator[str]:
+    """Yield a line for each warning that the photos of each class give rise to."""
+    found = Findings()
+    counts = {
+        split: np.bincount(np.delete(cache.samples.labels, cache.broken()), minlength=len(classes))
+        for split, cache in caches.items()
+    }
+    check_counts(classes, counts, found)
+    for finding in found:
+        if finding.kind.severity >= Severity.WARNING and finding.kind.name != NOTED:
+            more = len(finding.cases) - EXAMPLES
+            named = ", ".join(map(str, finding.cases[:EXAMPLES]))
+            yield f"{finding.kind.what}: {named}" + (f" and {more:,} more" if more > 0 else "")
+
+
+def _say_copies(caches: Mapping[str, ImageCache]) -> Iterator[str]:
     total = sum(len(cache.samples) for cache in caches.values())
     if total > MOST:
-        console.say(f"check    left out for more than {MOST:,} photos{see}")
+        yield f"copies are not looked for among more than {MOST:,} photos"
         return
     leaked: dict[str, set[int]] = defaultdict(set)
     disputed: set[Place] = set()
@@ -46,7 +76,7 @@ def quick_check(caches: Mapping[str, ImageCache], console: Console, data: str | 
     if disputed:
         said.append(f"{_photos(len(disputed))} of the same pixels have different labels")
     if said:
-        console.say(f"check    {'; '.join(said)}{see}")
+        yield "; ".join(said)
 
 
 def _copies(caches: Mapping[str, ImageCache]) -> Iterator[list[Place]]:

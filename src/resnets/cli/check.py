@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
+from resnets.audit.findings import EXAMPLES
 from resnets.audit.kinds import Severity
 from resnets.cli import labels as label_options
 from resnets.cli.options import (
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 FAIL_ON = {"error": 2, "warning": 1, "note": 0, "never": 3}
 """What makes the exit status 1, and the least severity that does."""
-EXAMPLES = 3
 FOLDS = 5
 STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
@@ -108,19 +108,18 @@ def command(
     }
     label_options.check_options(judging, labels)
     label_options.check_options({"keep_splits": keep_splits}, write_split, "--write-split")
-    for output in (json_path(json), write_split):
-        check_output(output, force)
+    from resnets.audit.splitting import WRITERS
+
+    check_output("--json", json_path(json), force)
+    check_output("--write-split", write_split, force, WRITERS)
     label_options.check_files({"report": report, **judging}, force)
     outputs = (json_path(json), write_split, report, labels_out, labels_report, write_labels)
     check_apart(outputs, (data, split_table, weights))
     from resnets.audit.check import check
-    from resnets.audit.splitting import WRITERS
     from resnets.console import Console
     from resnets.data.split import Fractions
     from resnets.training.processes import count_cores
 
-    if write_split and write_split.suffix.lower() not in WRITERS:
-        raise UserError(f"{write_split}: a split table is written as {' or '.join(WRITERS)}")
     fractions = Fractions(seed, val_fraction, test_fraction)
     console = Console()
     found = check(
@@ -212,9 +211,8 @@ def _table(found: Audit) -> Table:
         kind = finding.kind
         text = Text(kind.what, style="bold")
         for case in finding.cases[:EXAMPLES]:
-            detail = f" ({case.detail})" if case.detail else ""
             text.append("\n")
-            text.append(on_screen(f"{' = '.join(case.where)}{detail}"), style="not bold")
+            text.append(on_screen(str(case)), style="not bold")
         if len(finding.cases) > EXAMPLES:
             text.append(f"\n… and {len(finding.cases) - EXAMPLES:,} more", style="not bold")
         text.append(f"\n→ {kind.way_out}", style="not bold dim")

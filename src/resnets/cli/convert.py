@@ -78,12 +78,14 @@ def command(
 ) -> None:
     """Turn another project's weights into a model file, or a model file into another's."""
     if not target.is_dir():
-        check_output(target, force)
+        check_output("DST", target, force)
     elif not force:
-        raise UserError(f"{target} exists: choose another name, or --force to overwrite it")
+        raise UserError(f"DST {target} exists: choose another name, or --force to overwrite it")
     check_apart([target], [source, data])
-    if to is None and target.suffix != ".safetensors":
-        raise UserError(f"{target}: a model file ends in .safetensors; --to for another project's")
+    if to is None and target.suffix.lower() != ".safetensors":
+        raise UserError(
+            f"DST {target}: a model file ends in .safetensors; --to for another project's"
+        )
     only = {"data": data, "path-column": path_column, "label-column": label_column}
     _check_precision(precision, only | {"workers": workers}, to)
     from resnets.console import Console

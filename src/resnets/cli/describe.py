@@ -28,8 +28,8 @@ def command(
     force: Force = False,
 ) -> None:
     """Describe an architecture or a model file: counts, stages, sources, and what it holds."""
-    check_output(json_path(json), force, option="--json")
-    check_output(diagram, force, (".svg",), "--diagram")
+    check_output("--json", json_path(json), force)
+    check_output("--diagram", diagram, force, [".svg"])
     values: dict[str, Any] = {}
     if model not in ZOO and (Path(model).exists() or Path(model).suffix == ".safetensors"):
         from resnets.weights import model_file

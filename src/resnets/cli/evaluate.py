@@ -72,11 +72,11 @@ def command(
     force: Force = False,
 ) -> None:
     """Measure a model on labelled photos, with a 95 % interval."""
-    check_output(json_path(json), force, option="--json")
-    check_output(report, force, (".html",), "--report")
-    check_output(out, force, (".parquet",), "--out")
-    check_output(calibrate, force, (".safetensors",), "--calibrate")
-    check_output(map_, force, (".html", ".png"), "--map")
+    check_output("--json", json_path(json), force)
+    check_output("--report", report, force, [".html"])
+    check_output("--out", out, force, [".parquet"])
+    check_output("--calibrate", calibrate, force, [".safetensors"])
+    check_output("--map", map_, force, [".html", ".png"])
     check_apart((json_path(json), report, out, calibrate, map_), (model, data, against))
     if limit is not None and robustness is None:
         raise UserError(f"--limit {limit}: is for --robustness")

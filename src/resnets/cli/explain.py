@@ -17,6 +17,7 @@ from resnets.cli.options import (
     Workers,
     check_apart,
     check_output,
+    check_parent,
     json_path,
     write_json,
 )
@@ -64,7 +65,7 @@ def command(
 ) -> None:
     """Show what in photos speaks for a class, with tests that say whether to believe it."""
     out = out or Path("explain.html")
-    check_output(json_path(json), force)
+    check_output("--json", json_path(json), force)
     _check(out, force)
     check_apart((json_path(json), out), (model, *paths, neighbours))
     for option, value in {
@@ -90,8 +91,10 @@ def command(
         console.say(f"ignored: {what} ({count:,})")
     if not found:
         raise UserError(f"no photos in {', '.join(paths)}")
-    if out.suffix == PICTURE and len(found) > 1:
-        raise UserError(f"{out}: a picture of one photo, and there are {len(found):,}; name a page")
+    if out.suffix.lower() == PICTURE and len(found) > 1:
+        raise UserError(
+            f"--out {out}: a picture of one photo, and there are {len(found):,}; name a page"
+        )
     predictor = Predictor.load(model, device, workers=workers)
     explainer = Explainer(predictor, method or DEFAULT, layer, test)
     explainer.check_class(label)
@@ -138,13 +141,13 @@ def command(
 
 def _check(out: Path, force: bool) -> None:
     """Refuse an output that cannot be, before any work is done for it."""
-    if out.suffix in (PAGE, PICTURE):
-        check_output(out, force)
+    if out.suffix.lower() in (PAGE, PICTURE):
+        check_output("--out", out, force)
     elif out.suffix:
         raise UserError(f"--out {out}: a page is .html, a picture .png, and a folder has no ending")
     elif out.is_file():
         raise UserError(f"--out {out}: is a file; name a folder, or a file that ends in .html")
     elif out.is_dir() and any(out.iterdir()) and not force:
         raise UserError(f"--out {out}: the folder is not empty; name another, or --force")
-    elif not out.parent.is_dir():
-        raise UserError(f"{out.parent} is not a folder: create it first")
+    else:
+        check_parent("--out", out)

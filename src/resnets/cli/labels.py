@@ -62,7 +62,7 @@ def check_options(options: Mapping[str, Any], wanted: object, purpose: str = "--
 def check_files(options: Mapping[str, Any], force: bool) -> None:
     """Refuse outputs that exist, or are written as something else, before any work is done."""
     for name, ending in FILES.items():
-        check_output(options.get(name), force, (ending,), _flag(name))
+        check_output(_flag(name), options.get(name), force, (ending,))
 
 
 def _flag(name: str) -> str:

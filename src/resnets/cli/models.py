@@ -23,7 +23,7 @@ def command(
     force: Force = False,
 ) -> None:
     """List the architectures, with parameters and multiply-adds counted from their specs."""
-    check_output(json_path(json), force)
+    check_output("--json", json_path(json), force)
     names = list_models(pattern)
     if not names:
         raise UserError(f"no model matches {pattern!r}{did_you_mean(pattern, ZOO)}")

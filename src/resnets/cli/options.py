@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,24 +55,31 @@ def spread(processes: int | None) -> None:
     raise typer.Exit(launch(sys.argv[1:], processes))
 
 
-def check_output(
-    path: Path | None, force: bool, endings: tuple[str, ...] = (), option: str = ""
-) -> None:
+def check_output(option: str, path: Path | None, force: bool, endings: Iterable[str] = ()) -> None:
     """Refuse an output that exists, or has none of the endings, before any work is done for it.
 
-    What is wrong begins with the `option` that names it, if one does.
+    What is wrong begins with the `option` that names it. Endings count in any case.
     """
     if path is None or path == Path("-"):  # standard output
         return
-    named = f"{option} {path}".lstrip()
+    named, known = f"{option} {path}", [*endings]
     if path.is_dir():
         raise UserError(f"{named} is a folder: name a file in it")
-    if endings and path.suffix.lower() not in endings:
-        raise UserError(f"{named}: name a file that ends in {' or '.join(endings)}")
+    if known and path.suffix.lower() not in known:
+        raise UserError(f"{named}: name a file that ends in {_either(known)}")
     if path.exists() and not force:
         raise UserError(f"{named} exists: choose another name, or --force to overwrite it")
+    check_parent(option, path)
+
+
+def check_parent(option: str, path: Path) -> None:
+    """Refuse an output in a folder that is not there."""
     if not path.parent.is_dir():
-        raise UserError(f"{path.parent} is not a folder: create it first")
+        raise UserError(f"{option} {path}: {path.parent} is not a folder: create it first")
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def check_apart(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None]) -> None:
@@ -87,7 +94,7 @@ def check_apart(outputs: Iterable[Path | None], inputs: Iterable[str | Path | No
             raise UserError(f"{output} is named for two outputs: name two files")
         taken.add(full)
         among = [source for source in read if source in full.parents and full.is_file()]
-        if full in read or (among and full.suffix not in (".html", ".json")):
+        if full in read or (among and full.suffix.lower() not in (".html", ".json")):
             raise UserError(f"{output} is what is read here: name another file")
 
 

@@ -39,14 +39,15 @@ def command(
     force: Force = False,
 ) -> None:
     """Name what is in photos: one row for every input, in order, whatever is wrong with it."""
-    check_output(out, force)
+    from resnets.rows import FORMATS, open_rows
+
+    check_output("--out", out, force, FORMATS)
     check_apart([out], [model, *paths])
     from resnets.console import Console
     from resnets.data.sources import find_images
     from resnets.engines.choose import ENOUGH
     from resnets.novelty import UNKNOWN
     from resnets.predict import Predictor
-    from resnets.rows import open_rows
 
     console = Console()
     if keep is not None and not reject:

@@ -50,7 +50,8 @@ class Output:
         self._explainer, self._out, self._photos = explainer, out, photos
         self._said = caption(explainer).partition(" ")[2].strip()
         self._digits, self._number = len(str(photos)), 0
-        self._page = None if out.suffix == PICTURE else Page()
+        self._ending = out.suffix.lower()
+        self._page = None if self._ending == PICTURE else Page()
         self.written: list[Path] = []
         """The files; of a photo that does not decode there is no picture."""
 
@@ -63,8 +64,8 @@ class Output:
         self._number += 1
         if self._page:
             self._page.add(one)
-        if one.status == "ok" and self._out.suffix != PAGE:
-            path = self._out if self._out.suffix else self._inside(self._name_of(one))
+        if one.status == "ok" and self._ending != PAGE:
+            path = self._out if self._ending else self._inside(self._name_of(one))
             with atomic(path) as temporary:
                 side_by_side(one, self._said).save(temporary, "PNG")
             self.written.append(path)
@@ -72,13 +73,13 @@ class Output:
     def close(self) -> None:
         """Write the page, if there is one. Raises UserError if it cannot be written."""
         if self._page:
-            path = self._out if self._out.suffix else self._inside("explain.html")
+            path = self._out if self._ending else self._inside("explain.html")
             self._page.write(self._explainer, path)
             self.written.append(path)
 
     def older(self) -> list[str]:
         """Return the names of pictures in the folder that have not been written now."""
-        found = [] if self._out.suffix else self._out.glob(f"*{PICTURE}")
+        found = [] if self._ending else self._out.glob(f"*{PICTURE}")
         return sorted(path.name for path in set(found).difference(self.written))
 
     def so_far(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -29,6 +30,18 @@ class Pooling(nn.Module):
 def classifier(net: nn.Module) -> nn.Sequential:
     """Return what comes after the pooled features of a `ResNet`; it shares its modules."""
     return nn.Sequential(net.get_submodule("fc"), net.get_submodule("features"))
+
+
+class WithFeatures(nn.Module):
+    """A network that puts out its pooled features after its logits, ``N (classes + F)``."""
+
+    def __init__(self, net: ResNet) -> None:
+        super().__init__()
+        self.pooling, self.classifier = Pooling(net), classifier(net)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pooled = self.pooling(images)
+        return torch.cat([self.classifier(pooled), pooled], 1)
 
 
 def features_of(

@@ -88,12 +88,13 @@ def _torchvision(model: Model, path: Path, force: bool) -> None:
     from torchvision.models import list_models
 
     _row(model, "torchvision", list_models())
-    if path.suffix not in STATE_DICTS:
+    ending = path.suffix.lower()
+    if ending not in STATE_DICTS:
         raise UserError(f"{path}: a state dict is written as {', '.join(STATE_DICTS)}")
     state = to_theirs(DIALECTS["torchvision"], model.spec, model.weights)
     try:
         with atomic(path) as temporary:
-            if path.suffix == ".safetensors":
+            if ending == ".safetensors":
                 save_file(state, temporary, metadata={"license": model.licence})
             else:
                 torch.save(state, temporary)
@@ -205,7 +206,7 @@ TRANSFORMERS = {"transformers": _resnet_config, "transformers-bit": _bit_config}
 
 
 def _folder(path: Path, state: Mapping[str, Tensor], files: Mapping[str, Any], force: bool) -> None:
-    if path.suffix in STATE_DICTS:
+    if path.suffix.lower() in STATE_DICTS:
         raise UserError(f"{path}: a folder is written here; name one without {path.suffix}")
     if path.exists():
         others = {p.name for p in path.iterdir()} - {*files, WEIGHTS} if path.is_dir() else {""}
@@ -230,7 +231,8 @@ def _folder(path: Path, state: Mapping[str, Tensor], files: Mapping[str, Any], f
 
 
 def _keras(model: Model, path: Path, force: bool) -> None:
-    if not path.name.endswith(KERAS_FILES):
+    name = path.name.lower()  # Keras knows its endings in this case only
+    if not name.endswith(KERAS_FILES):
         raise UserError(f"{path}: Keras' files end in {' or '.join(KERAS_FILES)}")
     from resnets.keras import applications, create_model
 
@@ -243,8 +245,8 @@ def _keras(model: Model, path: Path, force: bool) -> None:
         arrays = {name: value.numpy() for name, value in model.weights.items()}
         net = create_model(spec, weights=arrays)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        draft = Path(folder) / path.name
-        save = net.save if path.suffix == ".keras" else net.save_weights
+        draft = Path(folder) / name
+        save = net.save if draft.suffix == ".keras" else net.save_weights
         save(draft)
         draft.replace(path)
 
@@ -254,7 +256,7 @@ RESAMPLING_CODES = {name: code for code, name in RESAMPLING.items()}
 
 
 def _onnx(model: Model, path: Path, force: bool) -> None:
-    if path.suffix != ".onnx":
+    if path.suffix.lower() != ".onnx":
         raise UserError(f"{path}: ONNX is written as .onnx")
     content = to_onnx(model)
     with atomic(path) as temporary:

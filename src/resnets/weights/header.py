@@ -50,7 +50,7 @@ def _is_run(path: Path) -> bool:
     return (path / "best.safetensors").is_file()
 
 
-def sort(path: Path) -> None:
+def sort_metadata(path: Path) -> None:
     """Make the same model the same bytes: safetensors writes its metadata in a random order."""
     with path.open("r+b") as file:
         size = int.from_bytes(file.read(8), "little")
@@ -64,20 +64,20 @@ def sort(path: Path) -> None:
 # -- the object -----------------------------------------------------------------------------------
 
 
-def typed(values: Mapping[str, Any], name: str, kind: type[T]) -> T:
+def read_as(values: Mapping[str, Any], name: str, kind: type[T]) -> T:
     value = values[name]
     if not isinstance(value, kind):
         raise ValueError(f"{name} is not {JSON_NAMES[kind]}")
     return value
 
 
-def task(value: object) -> str:
+def read_task(value: object) -> str:
     if value not in TASKS:
         raise ValueError(f"task {value!r} is not one of: {', '.join(TASKS)}")
     return str(value)
 
 
-def names(values: object) -> tuple[str, ...]:
+def read_classes(values: object) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ValueError("classes is not a list of names")
     if len(set(values)) < len(values):
@@ -85,11 +85,11 @@ def names(values: object) -> tuple[str, ...]:
     return tuple(values)
 
 
-def calibration(values: Mapping[str, Any]) -> dict[str, Any]:
+def read_calibration(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record, which a file need not have; ValueError for one that would mislead."""
     if "calibration" not in values:
         return {}
-    found = typed(values, "calibration", dict)
+    found = read_as(values, "calibration", dict)
     temperature = found["temperature"]
     if type(temperature) not in (int, float) or not 0 < temperature < math.inf:
         raise ValueError(f"temperature {temperature!r} is not a positive number")

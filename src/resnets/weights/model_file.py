@@ -125,7 +125,7 @@ def save(model: Model, path: Path) -> None:
             save_file(tensors, temporary, metadata=metadata)
         except safetensors.SafetensorError as error:
             raise OSError(str(error)) from None
-        header.sort(temporary)
+        header.sort_metadata(temporary)
 
 
 def load(path: str | Path) -> Model:
@@ -173,15 +173,15 @@ def _build(path: Path, text: str, tensors: Mapping[str, Tensor]) -> Model:
         others = {name: value for name, value in tensors.items() if name in UNKNOWN}
         known = written == FORMAT and "unknown" in values
         model = Model(
-            task=header.task(values["task"]),
+            task=header.read_task(values["task"]),
             spec=ResNetSpec.from_dict(values["spec"]),
-            classes=header.names(values["classes"]),
+            classes=header.read_classes(values["classes"]),
             preprocess=Preprocess.from_dict(values["preprocess"]),
             weights=own,
-            licence=header.typed(values, "licence", str),
-            **{name: header.typed(values, name, dict) for name in RECORDS},
-            calibration=header.calibration(values),
-            quantization=header.typed(values, "quantization", dict) if written == INT8 else {},
+            licence=header.read_as(values, "licence", str),
+            **{name: header.read_as(values, name, dict) for name in RECORDS},
+            calibration=header.read_calibration(values),
+            quantization=header.read_as(values, "quantization", dict) if written == INT8 else {},
             unknown=Known.read(values["unknown"], others) if known else None,
         )
         if others and model.unknown is None:
