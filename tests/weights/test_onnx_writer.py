@@ -47,13 +47,16 @@ def computes(model: Model, content: bytes, batch: int = 2) -> None:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    x = torch.randn(batch, spec.in_channels, spec.image_size, spec.image_size)
+    shape = (batch, spec.in_channels, spec.image_size, spec.image_size)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        # In float64, as single precision may round as much as this graph differs.
         expected = model.network().double()(x.double()).numpy()
+        single = model.network()(x).numpy()
     (found,) = session.run(None, {"images": x.numpy()})
     assert found.shape == expected.shape
-    assert np.abs(found - expected).max() < 1e-4 * max(np.abs(expected).max(), 1e-3)
+    # Standardised weights of a few values magnify what single precision rounds, in PyTorch too.
+    rounding = 4 * np.abs(single - expected).max()
+    assert np.abs(found - expected).max() < 1e-4 * max(np.abs(expected).max(), 1e-3) + rounding
 
 
 def test_every_row(row_spec: ResNetSpec, draw: Draw) -> None:
