@@ -13,9 +13,9 @@ from resnets.console import Console
 from resnets.data.cache import ImageCache
 from resnets.data.preprocess import Preprocess
 from resnets.data.sources import Dataset
-from resnets.evaluate import Evaluation
+from resnets.evaluate import Evaluation, words
 from resnets.judging.fitting import fitted
-from resnets.judging.heldout import record_seen
+from resnets.judging.heldout import count_seen, record_seen
 from resnets.judging.reporting import report_result, write_predictions
 from resnets.judging.scoring import headline, score
 from resnets.judging.slicing import slice_result
@@ -110,7 +110,10 @@ def finish(
         model_file.save(dataclasses.replace(predictor.model, metrics=metrics), folder.best)
         write_predictions(result, predictor.classes, folder.predictions)
         title = f"{config.spec['name']} on {dataset.name}"
-        report_result(slice_result(result), predictor, folder.report, title, dataset, history)
+        seen = count_seen(predictor.model, dataset, split, result.samples)
+        learned = words.learned(seen, len(result.samples))
+        sliced = slice_result(result)
+        report_result(sliced, predictor, folder.report, title, dataset, history, learned=learned)
     ranks.wait()
     console.say(f"{split:8} {figures.summary()}")
     console.say(f"model    {folder.best}")

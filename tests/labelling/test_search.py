@@ -213,6 +213,33 @@ def test_weights_that_know_the_labels_are_refused(
     assert not (tmp_path / "w").exists()
 
 
+def test_weights_know_the_labels_of_a_part_of_their_data(
+    folder: tuple[Path, set[str]], tmp_path: Path
+) -> None:
+    data, old = tmp_path / "data", tmp_path / "old.safetensors"
+    shutil.copytree(folder[0], data / "train")
+    for path in sorted((data / "train").rglob("*7.png")):
+        new = data / "test" / path.relative_to(data / "train")
+        new.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(new)
+    tested = len(list((data / "test").rglob("*.png")))
+    options = {key: value for key, value in TRAINING.items() if key != "folds"}
+    model = by_training.train(data, out=tmp_path / "run", val_fraction=0.25, **options).model
+    kept = model_file.load(model)
+    values = {key: value for key, value in kept.data.items() if key not in ("seen", "trained")}
+    model_file.save(dataclasses.replace(kept, data=values), old)  # as those of before
+    trained = len(open_dataset(data, val_fraction=0.25).splits["train"])
+    work = tmp_path / "w"
+    for part, photos in ((data / "train", 161 - tested), (data, 161)):
+        with pytest.raises(UserError, match=f"trained on {trained} of these {photos} photos"):
+            check_labels(part, weights=model, work=work, **KEEP)
+    with pytest.raises(UserError, match="trained on 161 of these 161 photos"):
+        check_labels(data, weights=old, work=work, **KEEP)
+    assert not work.exists()
+    found = check_labels(data / "test", weights=model, work=work, folds=2, **KEEP)
+    assert len(found.judgement.judged) == tested
+
+
 def test_the_folder_is_of_one_use_of_the_weights(
     folder: tuple[Path, set[str]], weights: Path, tmp_path: Path
 ) -> None:

@@ -75,11 +75,13 @@ class Comparison:
 @dataclass(frozen=True)
 class Compared:
     """A comparison with the model called `other`, and the photos to which they answer differently:
-    ``path``, ``truth``, ``label`` (this model's) and ``other``."""
+    ``path``, ``truth``, ``label`` (this model's) and ``other``. `learned` is what keeps the other's
+    figures from being a judgement, as `words.learned` says it."""
 
     other: str
     figures: Comparison
     differing: tuple[Mapping[str, str], ...] = ()
+    learned: str = ""
 
     def to_json(self) -> dict[str, Any]:
         values = {"other": self.other, **asdict(self.figures), "verdict": self.figures.verdict}

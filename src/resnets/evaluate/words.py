@@ -96,11 +96,12 @@ def comparison(compared: Compared) -> str:
         "worse": "This model is worse",
         "undecided": "Which one is better these photos do not tell",
     }[f.verdict]
+    but = f" But of {compared.other}: {compared.learned}." if compared.learned else ""
     return (
         f"{verdict}: {percent(f.top1)} % right against {percent(f.other_top1)} %, a difference of "
         f"{100 * f.difference:+.2f} points (95 % interval {low:+.2f} to {high:+.2f}). Only this "
         f"one is right on {f.only_this:,}, only the other on {f.only_other:,} of {f.n:,} photos "
-        f"(McNemar's exact test: {p_value})."
+        f"(McNemar's exact test: {p_value}).{but}"
     )
 
 

@@ -16,7 +16,7 @@ from resnets.errors import UserError
 from resnets.evaluate import words
 from resnets.evaluate.comparison import Compared, compare
 from resnets.judging.fitting import fitted
-from resnets.judging.heldout import check_classes, count_seen, open_for, seen_by
+from resnets.judging.heldout import check_classes, count_seen, open_for
 from resnets.judging.reporting import report_result, write_predictions
 from resnets.judging.robustness import measure
 from resnets.judging.scoring import SplitResult, score
@@ -88,31 +88,40 @@ def evaluate_model(
         check_classes(other.classes, predictor.classes, str(against), str(model))
     beside = [other.model] if other else []
     dataset, samples, split, how = open_for(predictor, data, split, columns or {}, beside)
-    if calibrate and np.isin(samples.keys(), seen_by(predictor.model)).any() and split == "all":
-        raise UserError(f"--calibrate --split all: training saw photos of {data}; take val")
+    names = [str(model), *([str(against)] if other else [])]
+    models = [predictor.model, *beside]
+    seen = [count_seen(one, dataset, split, samples) for one in models]
+    if calibrate and seen[0]:
+        raise UserError(
+            f"--calibrate --split {split}: training saw {seen[0]:,} of these {len(samples):,} "
+            f"photos of {data}; take others, such as its own val"
+        )
     if calibrate and len(samples) < known.LEAST:
         raise UserError(
             f"--calibrate: {len(samples)} photos of {split}, and {known.LEAST} or more are needed"
         )
     check(predictor, samples)
     console.say(f"data     {dataset.root}: {len(samples):,} photos of {split} ({how})")
-    seen = count_seen(predictor.model, dataset, split, samples)
-    if learned := words.learned(seen, len(samples)):
-        console.warn(f"{learned}: no judgement to rely on; on new ones expect less")
+    learned = [words.learned(count, len(samples)) for count in seen]
+    for name, what in zip(names, learned, strict=True):
+        if what:
+            console.warn(f"{name}: {what}: no judgement to rely on; on new ones expect less")
     cache = ImageCache(samples, predictor.model.preprocess, Storage("none"))
     look = slices is not None or report is not None
     facts = read_facts(samples, data, slices or (), columns or {})  # first, as it may fail
     result = score(predictor, cache, split, console, look=look)
     if look:
         result = slice_result(result, facts)
-    compared = _compare(result, predictor, other, str(against), console) if other else None
+    compared = None
+    if other:
+        compared = _compare(result, predictor, other, names[-1], learned[-1], console)
     hardened = measure(predictor, samples, robustness, console, limit) if robustness else None
     result = dataclasses.replace(result, compared=compared, robustness=hardened)
     if out:
         write_predictions(result, predictor.classes, out)
     if report:
         title = f"{predictor.model.spec.name} on {dataset.name}"
-        report_result(result, predictor, report, title, dataset)
+        report_result(result, predictor, report, title, dataset, learned=learned[0])
     told(result)
     if calibrate:
         _calibrate(predictor, result, calibrate, console)
@@ -120,12 +129,15 @@ def evaluate_model(
 
 
 def _compare(
-    result: SplitResult, predictor: Predictor, other: Predictor, name: str, console: Console
+    result: SplitResult,
+    predictor: Predictor,
+    other: Predictor,
+    name: str,
+    learned: str,
+    console: Console,
 ) -> Compared:
     """Have the other model answer for the same photos; what either cannot decode is left out."""
     samples = result.samples
-    if saw := int(np.isin(samples.keys(), seen_by(other.model)).sum()):
-        console.warn(f"{name} saw {saw:,} of these photos in training: it is judged too well")
     cache = ImageCache(samples, other.model.preprocess, Storage("none"))
     with console.track(f"Evaluating {name}", len(samples)) as advance:
         scored, values = score_split(
@@ -144,7 +156,8 @@ def _compare(
         }
         for i in np.flatnonzero(own != theirs).tolist()
     ]
-    return Compared(name, compare(own, theirs, labels, predictor.classes), tuple(differing))
+    figures = compare(own, theirs, labels, predictor.classes)
+    return Compared(name, figures, tuple(differing), learned)
 
 
 def _calibrate(predictor: Predictor, result: SplitResult, path: Path, console: Console) -> None:

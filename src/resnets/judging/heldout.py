@@ -20,8 +20,13 @@ from resnets.weights.model_file import Model
 LISTED = 20
 ELSEWHERE = ("seeded", "split table")
 """Kinds of splits that are not in the data, which without the record would be all one."""
+LOOKED_AT = ("train", "val")
+BEFORE = {"val": ("train",), "test": LOOKED_AT}
+"""What training sees before it comes to a split: copies of those in it are a fault of the data."""
+MOST = 10_000_000
+"""Photos whose keys a header has room for: their 53 MB leave a fifth of it to everything else."""
 BY_CHANCE = 1 / 1000
-"""Of a million photos so many have the key of another, which is no sign of having been seen."""
+"""Of photos so many may have the key of another, which is no sign of having been seen."""
 UNSEEN = "no file of it was seen in training"
 UNRECORDED = "what training saw is not recorded in the model file"
 
@@ -29,12 +34,14 @@ UNRECORDED = "what training saw is not recorded in the model file"
 def record_seen(dataset: Dataset) -> dict[str, Any]:
     """Return what a model file notes of the photos that training saw, so as to know them again.
 
-    Only where the data does not say it: data with splits of its own names what is for testing.
+    Four bytes of each, those of ``train`` first, and how many `trained` the model: the others were
+    of ``val``. Nothing of more than `MOST`.
     """
-    if dataset.split_info["kind"] not in ELSEWHERE:
+    parts = [dataset.splits[name] for name in LOOKED_AT if name in dataset.splits]
+    if sum(map(len, parts)) > MOST:
         return {}
-    seen = [dataset.splits[name].keys() for name in ("train", "val") if name in dataset.splits]
-    return {"seen": base64.b64encode(np.concatenate(seen).astype("<u4").tobytes()).decode()}
+    keys = _keys(dataset, LOOKED_AT).astype("<u4").tobytes()
+    return {"seen": base64.b64encode(keys).decode(), "trained": len(dataset.splits["train"])}
 
 
 def seen_by(model: Model) -> NDArray[np.uint32]:
@@ -42,20 +49,54 @@ def seen_by(model: Model) -> NDArray[np.uint32]:
     return np.frombuffer(base64.b64decode(model.data.get("seen", "")), "<u4")
 
 
+def trained_by(model: Model) -> NDArray[np.uint32]:
+    """Return the keys of those that it learnt from, and not only chose its weights by."""
+    return seen_by(model)[: model.data.get("trained")]
+
+
+def _keys(dataset: Dataset, names: Sequence[str]) -> NDArray[np.uint32]:
+    parts = [dataset.splits[name].keys() for name in names if name in dataset.splits]
+    return np.concatenate([np.zeros(0, np.uint32), *parts])
+
+
 def count_seen(model: Model, dataset: Dataset, split: str, samples: Samples) -> int | None:
     """Return how many photos of a split training saw; None where that cannot be known.
 
-    Not of ``val``, which training is known to look at.
+    Training is known to look at ``val``: of it, and of ``train``, those count that trained the
+    model. Not so copies of the data's own training photos, in any ``val``, or in a ``test`` that
+    the data names: they are where the user has put them, and told by ``check`` and ``train``.
     """
-    known = int(np.isin(samples.keys(), seen_by(model)).sum())
-    if split == "val" or "seen" in model.data:
-        return 0 if split == "val" or known <= BY_CHANCE * len(samples) else known
+    if split == "val" and "trained" not in model.data:
+        return 0  # what chose the weights and what trained them was one in files of before
+    if "seen" not in model.data:
+        return _count_by_fingerprint(model, dataset, split, samples)
+    keys, seen = samples.keys(), (trained_by if split in LOOKED_AT else seen_by)(model)
+    known = np.isin(keys, seen)
+    chance = max(BY_CHANCE, 2 * len(seen) / 2**32) * len(samples)
+    given = split == "test" and dataset.split_info["kind"] not in ELSEWHERE
+    if known.sum() > chance and (given or split == "val"):
+        known &= ~np.isin(keys, _keys(dataset, BEFORE[split]))
+    count = int(known.sum())
+    return count if count > chance else 0
+
+
+def _count_by_fingerprint(
+    model: Model, dataset: Dataset, split: str, samples: Samples
+) -> int | None:
+    """Count for a file that does not say what training saw: none, all, or who knows."""
     parted = dataset.split_info["kind"] not in ELSEWHERE
     if split != "train" and not (split == "all" and parted and "train" in dataset.splits):
         return 0
-    if dataset.fingerprint() != model.data.get("fingerprint"):
+    told = model.data.get("fingerprint")
+    if told is None or dataset.fingerprint() != told:
         return None
     return len(samples) - (len(dataset.splits.get("test", ())) if split == "all" else 0)
+
+
+def as_drawn(model: Model) -> dict[str, Any]:
+    """Return `open_dataset`'s options with which training drew its splits."""
+    names = ("seed", "val_fraction", "test_fraction")
+    return {name: model.data[name] for name in names if name in model.data}
 
 
 def open_for(
@@ -69,19 +110,19 @@ def open_for(
 
     Data with splits of its own gives its ``test``, else its ``val``. Of a bare folder the photos
     that training saw are left out: they are known by their content from the model file. So are
-    those that the models `beside` it saw, with which it is compared.
+    those that the models `beside` it saw, with which it is compared. If none is left, those are
+    taken that trained no model.
 
     Returns:
       The data, its classes in the order of the model's; the samples to judge on, the name of their
       split, and how it was chosen.
 
     Raises:
-      UserError: the classes are not the model's, there is no such split, or training saw all.
+      UserError: the classes are not the model's, there is no such split, or all trained it.
     """
-    record = predictor.model.data
     fractions: dict[str, Any] = {"val_fraction": 0.0, "test_fraction": 0.0}
     if split in SPLITS:  # perhaps one that training drew
-        fractions = {k: record[k] for k in ("seed", *fractions) if k in record}
+        fractions = as_drawn(predictor.model)
     dataset = open_dataset(data, **options, **fractions)
     check_classes(dataset.classes, predictor.classes, "the data", "the model")
     dataset = _in_order(dataset, predictor.classes)
@@ -95,14 +136,17 @@ def open_for(
         if own in dataset.splits:
             return dataset, dataset.splits[own], own, "a split of the data"
     everything = dataset.splits["all"]
-    seen = [seen_by(model) for model in (predictor.model, *beside)]
-    fresh = ~np.isin(everything.keys(), np.concatenate(seen))
+    models, keys = (predictor.model, *beside), everything.keys()
+    fresh = ~np.isin(keys, np.concatenate([seen_by(model) for model in models]))
     if fresh.all():
-        known = all("seen" in model.data for model in (predictor.model, *beside))
+        known = all("seen" in model.data for model in models)
         return dataset, everything, "all", UNSEEN if known else UNRECORDED
-    if not fresh.any():
-        raise UserError(f"training saw every photo of {data}; --split all scores them all the same")
-    return dataset, everything.subset(fresh), "test", "the part that training held out"
+    if fresh.any():
+        return dataset, everything.subset(fresh), "test", "the part that training held out"
+    chose = ~np.isin(keys, np.concatenate([trained_by(model) for model in models]))
+    if chose.any():
+        return dataset, everything.subset(chose), "val", "the part that chose the weights"
+    raise UserError(f"training saw every photo of {data}; --split all scores them all the same")
 
 
 def check_classes(classes: tuple[str, ...], expected: tuple[str, ...], one: str, two: str) -> None:

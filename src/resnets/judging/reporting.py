@@ -12,11 +12,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from resnets.data.sources import Dataset
-from resnets.evaluate import ReportPhoto, words, write_report
+from resnets.evaluate import ReportPhoto, write_report
 from resnets.evaluate.confusion import most_confused
 from resnets.evaluate.report import SHOWN_MISTAKES, SHOWN_PAIRS, Examples, Trust
 from resnets.files import atomic
-from resnets.judging.heldout import count_seen
 from resnets.judging.scoring import SplitResult
 from resnets.pages import thumbnail
 from resnets.predict import Predictor
@@ -34,10 +33,14 @@ def report_result(
     title: str,
     dataset: Dataset,
     history: Sequence[Mapping[str, float]] = (),
+    *,
+    learned: str,
 ) -> None:
-    """Write the HTML report of a result. Raises UserError if it cannot be written."""
+    """Write the HTML report of a result. Raises UserError if it cannot be written.
+
+    `learned` is what keeps its figures from being a judgement, as `words.learned` says it.
+    """
     notes = list(dataset.notes)
-    seen = count_seen(predictor.model, dataset, result.split, result.samples)
     if result.split == "val":
         notes.append("These photos chose the weights, so the figures are a little too good.")
     if result.failed:
@@ -47,7 +50,7 @@ def report_result(
         title=title,
         evaluation=result.evaluation,
         split=result.split,
-        learned=words.learned(seen, len(result.samples)),
+        learned=learned,
         history=history,
         facts=_facts(predictor, dataset),
         mistakes=worst_mistakes(result, predictor.classes),

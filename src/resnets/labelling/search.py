@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from resnets.console import Console
 from resnets.data.folds import deal
 from resnets.data.folds import kin as kin_of
-from resnets.data.sources import Samples, open_dataset
+from resnets.data.sources import Dataset, open_dataset
 from resnets.errors import Interrupted, UserError
 from resnets.evaluate.mislabelled import find
-from resnets.judging.heldout import seen_by
+from resnets.judging.heldout import as_drawn, count_seen
 from resnets.labelling.by_features import features, judge
 from resnets.labelling.by_training import from_trainings
 from resnets.labelling.found import LabelCheck
@@ -89,7 +87,7 @@ def check_labels(
     samples = dataset.splits["all"]
     start = None if weights is None else open_model(weights, arch=model, say=console.say)
     if start is not None:
-        _check_unseen(start, data, columns, samples, weights)
+        _check_unseen(start, data, columns, dataset, weights)
     chosen = get_recipe(recipe) if isinstance(recipe, str) else recipe
     frozen = start is not None and (chosen is None or chosen.linear)
     if frozen:
@@ -180,21 +178,17 @@ def _working(folder: Path, key: str) -> Iterator[Path]:
 
 
 def _check_unseen(
-    model: Model, data: Any, columns: Mapping[str, Any], samples: Samples, weights: Any
+    model: Model, data: Any, columns: Mapping[str, Any], dataset: Dataset, weights: Any
 ) -> None:
     """Raise UserError for weights that have learnt these very labels, the wrong ones with them."""
     if model.task != Classify.name:
         raise UserError(f"{weights}: {model.spec.name} tells no classes apart; take another model")
-    record = model.data
-    known = int(np.isin(samples.keys(), seen_by(model)).sum())
-    if not known and record.get("fingerprint"):
-        options = {k: record[k] for k in ("seed", "val_fraction", "test_fraction") if k in record}
-        try:
-            opened = open_dataset(data, **columns, **options)
-            same = opened.fingerprint() == record["fingerprint"]
-        except UserError:  # classes too small for such a split: not the data it was trained on
-            same = False
-        known = len(samples) if same else 0
+    samples = dataset.splits["all"]
+    known = count_seen(model, dataset, "train", samples)
+    if known is None and "fingerprint" in model.data:  # perhaps split as training drew it
+        with suppress(UserError):  # classes too small for such a split: it is not
+            drawn = open_dataset(data, **columns, **as_drawn(model))
+            known = count_seen(model, drawn, "train", samples)
     if known:
         raise UserError(
             f"{weights} was trained on {known:,} of these {len(samples):,} photos, and knows their "
