@@ -176,6 +176,20 @@ def test_another_model_whose_file_does_not_tell_may_have_been_trained(
     ]
 
 
+def test_a_report_claims_of_training_only_what_the_file_tells(
+    parted: tuple[Path, Path], judge: Judge, tmp_path: Path
+) -> None:
+    data, model = parted
+    silent, report = tmp_path / "silent.safetensors", tmp_path / "r.html"
+    model_file.save(dataclasses.replace(model_file.load(model), data={}), silent)
+    said = {}
+    for file in (model, silent):
+        judge(file, data, "test", report=report)
+        said[file] = "which training never saw" in report.read_text()
+    assert said == {model: True, silent: False}
+    assert "what trained the model is not recorded in its file" in report.read_text()
+
+
 def test_a_key_by_chance_is_no_sign(judge: Judge, tmp_path: Path) -> None:
     dataset = open_dataset("sign-digits")
     samples = dataset.splits["all"]

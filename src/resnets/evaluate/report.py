@@ -75,6 +75,7 @@ def write_report(
     evaluation: Evaluation,
     split: str,
     learned: str = "",
+    told: bool = True,
     history: Sequence[Mapping[str, float]] = (),
     facts: Mapping[str, Mapping[str, str]] = NO_FACTS,
     mistakes: Sequence[ReportPhoto] = (),
@@ -93,6 +94,7 @@ def write_report(
         evaluation: the figures.
         split: which photos they come from: ``test``, ``val``, ``train``, ``all`` or another name.
         learned: what keeps the figures from being a judgement, as `words.learned` says it.
+        told: whether the model file tells what trained the model.
         history: a row an epoch, with any of ``epoch``, ``train_loss``, ``val_loss``, ``val_top1``
             (a fraction), ``lr``, ``images_per_second``, ``seconds``. A missing column is no curve.
         facts: groups of names and values, such as ``{"Model": {"architecture": "resnet18"}}``.
@@ -118,7 +120,7 @@ def write_report(
         title=title,
         evaluation=e,
         wrong=e.n - sum(row[i] for i, row in enumerate(e.confusion)),
-        split=words.provenance(split, learned),
+        split=words.provenance(split, learned, told),
         learned=learned,
         expectation=words.expectation(e),
         dots=words.dots(e),

@@ -123,9 +123,14 @@ def dots(evaluation: Evaluation) -> Dots:
     return Dots(right=low, maybe=high - low, wrong=100 - high)
 
 
-def provenance(split: str, learned: str = "") -> str:
-    """What a split is, and how far its figure can be believed, if `learned` does not say it."""
+def provenance(split: str, learned: str = "", told: bool = True) -> str:
+    """What a split is, and how far its figure can be believed, if `learned` does not say it.
+
+    `told` is whether the model file tells what trained the model.
+    """
     what, remark = SPLITS.get(split, (f"split {split}", ""))
+    if not told:
+        remark = "; what trained the model is not recorded in its file"
     return what if learned else what + remark
 
 

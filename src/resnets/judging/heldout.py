@@ -54,6 +54,11 @@ def trained_by(model: Model) -> NDArray[np.uint32]:
     return seen_by(model)[: model.data.get("trained")]
 
 
+def is_told(model: Model) -> bool:
+    """Tell whether the file says what trained the model: others' weights do not."""
+    return "seen" in model.data or "fingerprint" in model.data
+
+
 def _keys(dataset: Dataset, names: Sequence[str]) -> NDArray[np.uint32]:
     parts = [dataset.splits[name].keys() for name in names if name in dataset.splits]
     return np.concatenate([np.zeros(0, np.uint32), *parts])

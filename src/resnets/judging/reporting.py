@@ -16,6 +16,7 @@ from resnets.evaluate import ReportPhoto, write_report
 from resnets.evaluate.confusion import most_confused
 from resnets.evaluate.report import SHOWN_MISTAKES, SHOWN_PAIRS, Examples, Trust
 from resnets.files import atomic
+from resnets.judging.heldout import is_told
 from resnets.judging.scoring import SplitResult
 from resnets.pages import thumbnail
 from resnets.predict import Predictor
@@ -51,6 +52,7 @@ def report_result(
         evaluation=result.evaluation,
         split=result.split,
         learned=learned,
+        told=is_told(predictor.model),
         history=history,
         facts=_facts(predictor, dataset),
         mistakes=worst_mistakes(result, predictor.classes),
