@@ -202,4 +202,4 @@ def test_evaluate_fits_any_model(trained: Path, tmp_path: Path, run: Run) -> Non
     np.savez(tmp_path / "seen.npz", images=photos(200)[0], labels=photos(200)[1])
     refused = run("evaluate", trained, tmp_path / "seen.npz", *options, "--force")
     assert refused[0] == 2
-    assert "training saw photos of" in refused[2]
+    assert "training saw 156 of these 200 photos of" in refused[2]
