@@ -198,7 +198,9 @@ def windows(x: Tensor, kernel: int, stride: int) -> Tensor:
 def maximum(
     x: Tensor, kernel: int, stride: int, tf: bool = False, border: float = -torch.inf
 ) -> Tensor:
-    return windows(padded(x, kernel, stride, tf, border), kernel, stride).amax(-1)
+    if kernel % 2:  # an even window has no border to pad
+        x = padded(x, kernel, stride, tf, border)
+    return windows(x, kernel, stride).amax(-1)
 
 
 def mean(x: Tensor, stride: int) -> Tensor:
