@@ -151,7 +151,7 @@ class Pool(Layer):
     def out(self, side: int) -> int:
         if self.kind == "blur" and side < 2:
             return 0  # there is no border to reflect
-        lost = self.kernel % 2 == 0 if self.kind == "max" else 0
+        lost = 1 - self.kernel % 2 if self.kind == "max" else 0
         return -(-(side - lost) // self.stride)
 
     @property
