@@ -30,7 +30,17 @@ PUBLIC = [
 # of one floor do not know each other, but all of a floor knows its top-level modules.
 FLOORS: tuple[tuple[str, ...], ...] = (
     (
-        *("errors", "extras", "files", "timings", "console", "version", "checks", "durations"),
+        *(
+            "errors",
+            "extras",
+            "files",
+            "timings",
+            "console",
+            "version",
+            "checks",
+            "durations",
+            "native",
+        ),
         *("llvm", "layers", "axes", "plan", "unroll", "spec", "zoo", "diagram", "pages"),
     ),
     ("nn", "keras"),

@@ -33,6 +33,7 @@ from resnets.training.speed import Speed, choose_speed
 from resnets.training.trial import TIMED, Trial
 
 SPEC = ResNetSpec("tiny", (1, 1), (8, 16), stem=Stem(8, 3, 1, pool="none"), num_classes=2)
+WIDER = ResNetSpec("wider", (1,), (32,), stem=Stem(32, 3, 1, pool="none"), num_classes=2)
 RECIPE = Recipe("test", epochs=100_000, batch_size=8, ema=0.9, mixup=0.3, crop="none")
 
 
@@ -46,7 +47,7 @@ def make(
     torch.manual_seed(0)
     return Trial(
         machine or Machine("cpu", threads=1),
-        ResNet(SPEC),
+        ResNet(more.pop("spec", SPEC)),
         Classify.for_labels(("a", "b"), samples.labels, 0.1, "none"),
         recipe,
         Plan(n, recipe.batch_size, 0),
@@ -89,6 +90,7 @@ def test_it_is_read_and_written(said: Any, canonical: str | None) -> None:
 def test_settings_are_the_machines() -> None:
     machine = Machine("cpu", threads=1)
     assert Speed.parse("exact").on(machine) == machine
+    assert Speed.parse("convolution=winograd").on(machine).convolution == "winograd"
     said = "precision=bf16,compile=graphs,layout=contiguous,threads=4"
     assert Speed.parse(said).on(machine) == Machine("cpu", "bf16", True, 4, "contiguous", True)
 
@@ -123,9 +125,10 @@ def test_as_many_steps_are_timed_as_there_is_time_for() -> None:
     now = iter(range(1000))
     for allowance, steps in ((0.0, 1), (3.5, 3), (1e6, TIMED)):
         began = next(now)
-        found = make(clock=lambda: float(next(now))).measure(Machine("cpu", threads=1), allowance)
+        trial = make(n=40, clock=lambda: float(next(now)))
+        found = trial.measure(Machine("cpu", threads=1), allowance)
         assert (next(now) - began - 1) / 2 == 1 + steps
-        assert found == {"step": 1.0, "first": 0.0}
+        assert found == {"step": 2.0, "first": 0.0}  # half of the photos have taken a second
 
 
 def test_a_candidate_that_fails_is_dropped_with_a_line() -> None:
@@ -139,7 +142,10 @@ def test_a_candidate_that_fails_is_dropped_with_a_line() -> None:
 
 
 def test_bf16_agrees_with_fp32() -> None:
-    assert make().disagreement == ""
+    for change in ({"precision": "bf16"}, {"convolution": "winograd"}):
+        trial = make(spec=WIDER)
+        assert trial.disagreement(dataclasses.replace(trial.machine, **change)) == ""
+        assert len({*trial._found.values()}) == 2  # it is another arithmetic
 
 
 @pytest.mark.parametrize(
@@ -167,7 +173,7 @@ def test_bf16_that_computes_something_else_is_refused(
     assert "step" in make().measure(Machine("cpu", threads=1), 0.1)
     # Who has asked for it is warned, and gets it.
     mine = make(machine=Machine("cpu", "bf16", threads=1))
-    assert what in mine.disagreement
+    assert what in mine.disagreement(mine.machine)
     assert "step" in mine.measure(mine.machine, 0.1)
 
 
@@ -177,7 +183,7 @@ def test_photos_that_do_not_decode_decide_nothing(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Preprocess, "prepare_sized", broken)
     trial = make()
-    assert trial.disagreement == ""
+    assert trial.disagreement(Machine("cpu", "bf16", threads=1)) == ""
     assert "dropped" in trial.measure(trial.machine, 0.1)
 
 
@@ -268,9 +274,36 @@ def test_bf16_that_is_asked_for_is_taken_with_a_warning(
     trial = make(machine=speed.on(Machine("cpu", threads=1)))
     assert choose_speed(speed, trial, Console()).precision == "bf16"
     assert "warning" not in capsys.readouterr().err
-    trial.disagreement = "the loss is odd"  # type: ignore[misc]
+    monkeypatch.setattr(trial, "disagreement", lambda machine: "the loss is odd")
     assert choose_speed(speed, trial, Console()).precision == "bf16"
-    assert "warning: bf16 differs from fp32: the loss is odd" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "warning: channels-last, bf16, 1 thread differs from plain fp32: the loss is odd" in said
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("convolution=winograd,precision=bf16", "fp32"),
+        ("convolution=winograd", "C++ compiler"),
+    ],
+)
+def test_winograd_that_cannot_be_had_is_refused(
+    said: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        speed, "library", lambda: (_ for _ in ()).throw(UserError("no C++ compiler"))
+    )
+    trial = make(machine=Speed.parse(said).on(Machine("cpu", threads=1)))
+    with pytest.raises(UserError, match="--speed convolution=winograd") as caught:
+        choose_speed(Speed.parse(said), trial, Console())
+    assert why in str(caught.value)
+
+
+def test_what_is_set_is_not_turned() -> None:
+    trial = make(machine=Machine("cpu", "bf16", threads=1))
+    assert not speed._axes(Speed.parse("auto,precision=bf16"), trial)["convolution"]
+    assert speed._axes(Speed.parse("auto"), trial)["convolution"]
+    assert "convolution" not in speed._axes(Speed.parse("auto,convolution=direct"), trial)
 
 
 def test_nothing_is_compiled_where_batches_lack_photos(

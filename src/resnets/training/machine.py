@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self, TypeVar
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from resnets.errors import UserError
+from resnets.nn.winograd import Winograd
 from resnets.training.memory import keep_pages
 from resnets.training.processes import count_cores, launched, local_rank
 
@@ -27,9 +28,10 @@ class Machine:
     """Where and how a network is run.
 
     `precision` and `layout` are those of the training steps; evaluation is in full float32 and on
-    photos that are channels-last, unless another engine or precision is asked for. `graphs` lets
-    compiled steps replay CUDA graphs. `threads` are those of an operation on the CPU, which decide
-    in how many parts a sum is taken, and so its last bits.
+    photos that are channels-last, unless another engine or precision is asked for. `convolution`
+    is ``direct`` or ``winograd``, how the steps' 3×3 ones are computed. `graphs` lets compiled
+    steps replay CUDA graphs. `threads` are those of an operation on the CPU, which decide in how
+    many parts a sum is taken, and so its last bits.
     """
 
     device: str
@@ -38,6 +40,7 @@ class Machine:
     threads: int = field(default_factory=torch.get_num_threads)
     layout: str = "channels-last"
     graphs: bool = False
+    convolution: str = "direct"
 
     @classmethod
     def detect(cls, device: str | None = None) -> Self:
@@ -73,6 +76,10 @@ class Machine:
         kind = torch.device(self.device).type
         return torch.autocast(kind, torch.bfloat16, enabled=self.precision == "bf16")
 
+    def convolving(self) -> AbstractContextManager[Any]:
+        """Compute convolutions as `convolution` says, forwards and backwards."""
+        return Winograd() if self.convolution == "winograd" else nullcontext()
+
     def place(self, net: Net) -> Net:
         """Move a network to the device, in the layout."""
         placed: Net = net.to(self.device, memory_format=FORMATS[self.layout])  # type: ignore[call-overload]
@@ -104,18 +111,22 @@ class Machine:
 
     def manner(self) -> str:
         """Return how it computes, for people."""
-        compiled = ["compiled with graphs" if self.graphs else "compiled"] if self.compile else []
         threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        return ", ".join([self.layout, self.precision, *compiled, threads])
+        return ", ".join([self.layout, *self._ways(), threads])
 
     def describe(self) -> dict[str, str]:
         """Return what a reader of the results needs to know."""
         return {
             "device": self.device,
             "hardware": f"{self.hardware()}, {count_cores()} cores",
-            "precision": self.precision + (", compiled" if self.compile else ""),
+            "precision": ", ".join(self._ways()),
             "system": platform.platform(terse=True),
         }
+
+    def _ways(self) -> list[str]:
+        winograd = ["Winograd"] if self.convolution == "winograd" else []
+        compiled = ["compiled with graphs" if self.graphs else "compiled"] if self.compile else []
+        return [self.precision, *winograd, *compiled]
 
 
 @contextmanager

@@ -44,15 +44,22 @@ DEFAULT: Change = {
     "precision": "fp32",
     "compile": False,
     "graphs": False,
+    "convolution": "direct",
 }
 """How frameworks compute if nobody says anything."""
+WINOGRAD: Change = {
+    "convolution": "winograd",
+    "precision": "fp32",
+    "layout": "channels-last",
+}
 
 
 def axes(machine: Machine) -> dict[str, Sequence[Change]]:
     """Return what can be tried on a machine, in order: what decides most, and costs least, first.
 
-    Precision comes before layout, as tensor cores turn the answer; threads before compilation,
-    whose code is made for a number of them.
+    Precision comes before layout, as tensor cores turn the answer; Winograd's convolutions, which
+    know one of each, against the best of both; threads before compilation, whose code is made for a
+    number of them.
     """
     kind = machine.device.partition(":")[0]
     compiled: dict[str, list[Change]] = {
@@ -62,6 +69,7 @@ def axes(machine: Machine) -> dict[str, Sequence[Change]]:
     return {
         "precision": [{"precision": "bf16"}] if _has_bf16(kind) else [],
         "layout": [{"layout": "contiguous"}],
+        "convolution": [WINOGRAD] if kind == "cpu" else [],
         "threads": [{"threads": n} for n in _thread_counts()] if kind == "cpu" else [],
         "compile": compiled.get(kind, []),
     }

@@ -15,6 +15,7 @@ from torch import nn
 
 from resnets.console import Console
 from resnets.errors import UserError, did_you_mean
+from resnets.nn.winograd import library
 from resnets.timings import recall, remember
 from resnets.training.machine import FORMATS, Machine
 from resnets.training.processes import count_cores
@@ -24,6 +25,7 @@ from resnets.training.trial import Trial
 CHOICES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "layout": {name: {"layout": name} for name in FORMATS},
     "precision": {name: {"precision": name} for name in ("fp32", "bf16")},
+    "convolution": {name: {"convolution": name} for name in ("direct", "winograd")},
     "compile": {
         "true": {"compile": True},
         "false": {"compile": False},
@@ -32,7 +34,7 @@ CHOICES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 }
 """What each setting can be, and which fields of the machine it then sets; beside ``threads``."""
 SETTINGS = (*CHOICES, "threads")
-KEPT = ("layout", "precision", "compile", "graphs", "threads")
+KEPT = ("layout", "precision", "convolution", "compile", "graphs", "threads")
 """Fields of the machine that are chosen."""
 PER_CONVOLUTION = 1.5
 """Seconds of compiling forward and backward, until it has been measured here (docs/speed.md)."""
@@ -83,17 +85,19 @@ def choose_speed(speed: Speed, trial: Trial, console: Console) -> Machine:
     `trial` has the machine with what is set.
 
     Raises:
-      UserError: compilation is asked for, and there is no compiler.
+      UserError: compilation or Winograd's convolutions are asked for, and cannot be had.
     """
     machine, text = trial.machine, ""
     if trial.recipe.linear:  # the network computes once, forwards
         console.say(f"speed    {machine.manner()}")
         return machine
     if trial.ranks.leads:
-        if machine.precision == "bf16" and trial.disagreement:
-            console.warn(f"bf16 differs from fp32: {trial.disagreement}")
         if machine.compile:
             check_compiler(machine)
+        if machine.convolution == "winograd":
+            check_winograd(machine)
+        if difference := trial.disagreement(machine):
+            console.warn(f"{machine.manner()} differs from plain fp32: {difference}")
         found, remark = _measured(speed, trial) if speed.measured else (machine, "")
         console.say(f"speed    {found.manner()}{remark}")
         text = json.dumps({name: getattr(found, name) for name in KEPT})
@@ -104,6 +108,18 @@ def check_compiler(machine: Machine) -> None:
     """Raise UserError where torch cannot compile for a machine."""
     if reason := _cannot_compile(machine):
         raise UserError(f"--speed compile=true: {reason}; leave compile=true out")
+
+
+def check_winograd(machine: Machine) -> None:
+    """Raise UserError where Winograd's convolutions cannot be had."""
+    reason = "they are for the CPU" if machine.device != "cpu" else ""
+    reason = reason or ("they are fp32's" if machine.precision != "fp32" else "")
+    try:
+        library()
+    except UserError as error:
+        reason = reason or str(error)
+    if reason:
+        raise UserError(f"--speed convolution=winograd: {reason}; leave it out")
 
 
 def _cannot_compile(machine: Machine) -> str:
@@ -196,11 +212,19 @@ def _known(key: str) -> dict[str, dict[str, Any]]:
 
 
 def _axes(speed: Speed, trial: Trial) -> dict[str, Sequence[Change]]:
-    """Return what is to be tried."""
+    """Return what is to be tried: nothing that changes what the user has set."""
     fixed = set(speed.settings)
     # Each batch from which some photos are missing is compiled anew.
     fixed |= {"compile"} if len(trial.photos.broken()) else set()
-    return {name: changes for name, changes in axes(trial.machine).items() if name not in fixed}
+    return {
+        name: [change for change in changes if not _turns(change, fixed, trial.machine)]
+        for name, changes in axes(trial.machine).items()
+        if name not in fixed
+    }
+
+
+def _turns(change: Change, fixed: set[str], machine: Machine) -> bool:
+    return any(key in fixed and getattr(machine, key) != value for key, value in change.items())
 
 
 def _gain(search: Search, best: Machine, trial: Trial) -> str:

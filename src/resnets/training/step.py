@@ -154,10 +154,11 @@ class Stepper:
         parts = self.recipe.accumulate
         # Not `chunk`, whose number of pieces depends on the size, and may differ between processes.
         pieces = [*zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True)]
-        for piece in pieces[:-1]:
-            with self.ranks.apart(self.forward):
-                total += self._backward_part(*piece, count)
-        total += self._backward_part(*pieces[-1], count)
+        with self.machine.convolving():
+            for piece in pieces[:-1]:
+                with self.ranks.apart(self.forward):
+                    total += self._backward_part(*piece, count)
+            total += self._backward_part(*pieces[-1], count)
         return float(total)
 
     def _backward_part(self, images: Tensor, targets: Tensor, count: int) -> Tensor:

@@ -7,7 +7,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -29,12 +29,17 @@ BATCHES = 4
 """As many different batches are read before the clock runs."""
 TIMED = 20
 """Steps that are timed at most."""
+PART = 2
+"""A trial's step takes one of so many photos of a batch: training itself, and not a way to compute
+that loses, is to set the peak of memory."""
 CHECKED, PHOTOS = 2, 16
-"""Batches on which bf16 is compared with fp32, and photos of each."""
+"""Batches on which another arithmetic is compared with fp32's, and photos of each."""
+EXACT = ("fp32", "direct")
+"""The arithmetic that others are compared with: `Machine.precision` and `convolution`."""
 LOSS, GRADIENT = 0.05, 2.0
-"""How far bf16's mean loss may be from fp32's, in parts of it, and how many times longer or shorter
-its gradient. Rows of the zoo came to 1.4 % and 1.3 at a random start (docs/speed.md); there the
-directions of their gradients tell nothing, as rounding alone turns them."""
+"""How far its mean loss may be from fp32's, in parts of it, and how many times longer or shorter
+its gradient. Rows of the zoo came to 1.4 % and 1.3 in bf16 at a random start (docs/speed.md); there
+the directions of their gradients tell nothing, as rounding alone turns them."""
 
 Batch = tuple[int, NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]
 """Its step, samples, photos and labels."""
@@ -56,6 +61,7 @@ class Trial:
     ranks: Ranks
     say: Callable[[str], None]
     clock: Callable[[], float] = time.perf_counter
+    _found: dict[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
 
     def measure(self, machine: Machine, allowance: float) -> dict[str, Any]:
         """Time steps for about `allowance` seconds, at least one after the first.
@@ -65,8 +71,8 @@ class Trial:
           (compilation, mostly); or ``dropped``: why the machine is out of the question.
         """
         try:
-            candidate = machine.precision != self.machine.precision  # not what the user has set
-            dropped = self.disagreement if candidate else ""
+            candidate = _arithmetic(machine) != _arithmetic(self.machine)  # not the user's choice
+            dropped = self.disagreement(machine) if candidate else ""
             if not dropped:
                 return self._time(machine, allowance)
         # Whatever keeps a candidate from running (no compiler, no memory), training needs not it.
@@ -84,26 +90,34 @@ class Trial:
             return []
         stepper, whole = self._stepper(machine), self.plan.steps
         moment = divmod(int(done * self.recipe.epochs * whole), whole)
-        return [self._seconds(stepper, number, moment) for number in range(count + 1)][1:]
+        batches = [self._batches[number % len(self._batches)] for number in range(count + 1)]
+        return [self._seconds(stepper, batch, moment) for batch in batches][1:]
 
-    @cached_property
-    def disagreement(self) -> str:
-        """In which way bf16 differs too much from fp32, or nothing.
+    def disagreement(self, machine: Machine) -> str:
+        """Return in which way a machine's arithmetic differs too much from fp32's, or nothing.
 
         Both compute the loss and its gradient with the same weights on the same photos.
         """
-        if not self._batches:  # so many photos do not decode
+        ways = _arithmetic(machine)
+        if ways == EXACT or not self._batches:  # so many photos do not decode
             return ""
-        (loss, norm), (expected, full) = self._results("bf16"), self._results("fp32")
+        (loss, norm), (expected, full) = self._results(ways), self._results(EXACT)
         if not abs(loss - expected) <= LOSS * abs(expected):  # NaN is no agreement
-            return f"the loss is {loss:.4g} in bf16, {expected:.4g} in fp32"
+            return f"the loss is {loss:.4g}, in fp32 {expected:.4g}"
         if not full / GRADIENT <= norm <= full * GRADIENT:
-            return f"the gradient's norm is {norm:.4g} in bf16, {full:.4g} in fp32"
+            return f"the gradient's norm is {norm:.4g}, in fp32 {full:.4g}"
         return ""
 
-    def _results(self, precision: str) -> tuple[float, float]:
+    def _results(self, ways: tuple[str, str]) -> tuple[float, float]:
         """Return the mean loss of some photos, and the norm of their gradient."""
-        stepper = self._stepper(replace(self.machine, precision=precision, compile=False))
+        if ways not in self._found:
+            self._found[ways] = self._compute(ways)
+        return self._found[ways]
+
+    def _compute(self, ways: tuple[str, str]) -> tuple[float, float]:
+        precision, convolution = ways
+        machine = replace(self.machine, precision=precision, convolution=convolution, compile=False)
+        stepper = self._stepper(machine)
         few = PHOTOS * self.recipe.accumulate
         losses = [
             stepper.probe(samples[:few], photos[:few], labels[:few], self._epoch, step)
@@ -114,19 +128,30 @@ class Trial:
 
     def _time(self, machine: Machine, allowance: float) -> dict[str, Any]:
         stepper = self._stepper(machine)
-        first, spent = self._seconds(stepper, 0), [self._seconds(stepper, 1)]
-        while len(spent) < TIMED and sum(spent) + spent[-1] <= allowance:
-            spent.append(self._seconds(stepper, 1 + len(spent)))
-        step = statistics.median(spent)
-        return {"step": step, "first": max(0.0, first - step)}
+        parts = [self._part(batch) for batch in self._batches]
+        sizes = [len(samples) for _, samples, _, _ in parts]
 
-    def _seconds(
-        self, stepper: Stepper, number: int, moment: tuple[int, int] | None = None
-    ) -> float:
+        def seconds(number: int) -> float:
+            batch = parts[number % len(parts)]
+            return self._seconds(stepper, batch, (self._epoch, batch[0]))
+
+        first, spent = seconds(0), [seconds(1)]
+        while len(spent) < TIMED and sum(spent) + spent[-1] <= allowance:
+            spent.append(seconds(1 + len(spent)))
+        step = statistics.median(spent)
+        whole = self.images / float(np.mean(sizes))
+        return {"step": step * whole, "first": max(0.0, first - step)}
+
+    def _part(self, batch: Batch) -> Batch:
+        step, samples, photos, labels = batch
+        few = max(2 * self.recipe.accumulate, len(samples) // PART)
+        return step, samples[:few], photos[:few], labels[:few]
+
+    def _seconds(self, stepper: Stepper, batch: Batch, moment: tuple[int, int]) -> float:
         """Return the seconds of a step at a moment of the run: an epoch, and a step of it."""
-        step, samples, photos, labels = self._batches[number % len(self._batches)]
+        _, samples, photos, labels = batch
         began = self.clock()
-        stepper(samples, photos, labels, *(moment or (self._epoch, step)), lambda: False)
+        stepper(samples, photos, labels, *moment, lambda: False)
         if torch.accelerator.is_available():
             torch.accelerator.synchronize()
         return self.clock() - began
@@ -175,6 +200,10 @@ class Trial:
         shares = {len(self.ranks.share(np.arange(size))) for size in batches}
         pieces = {size for share in shares for size in (share // parts, -(-share // parts))}
         return len(pieces) * len(set(self.recipe.grow))
+
+
+def _arithmetic(machine: Machine) -> tuple[str, str]:
+    return machine.precision, machine.convolution
 
 
 def _release(machine: Machine) -> None:
