@@ -141,6 +141,13 @@ class ImageCache:
         """Return the samples of which any process has found that they do not decode."""
         return np.flatnonzero(self._states == BROKEN)
 
+    def decoded(self) -> tuple[NDArray[np.uint8], NDArray[np.bool_]] | None:
+        """Return all photos ``N resize resize C``, and which of them decode; None where they are
+        not kept, or have not all been tried."""
+        if self._images is None or not self._states.all():
+            return None
+        return self._images, self._states == READY
+
     def rows(self, i: int, step: int) -> NDArray[np.uint8] | None:
         """Return every `step`-th row of pixels of photo `i`, or None where it is not kept decoded:
         nothing is decoded for it, and nothing copied."""

@@ -32,6 +32,7 @@ from resnets.training.optim import learning_rate
 from resnets.training.pooled import Pooled, compute
 from resnets.training.progress import Progress
 from resnets.training.recipe import Recipe
+from resnets.training.resident import photos_for
 from resnets.training.saver import NEVER, Every, Keeper, Saver, Silent
 from resnets.training.step import Outcome, Stepper
 from resnets.training.task import Task
@@ -89,6 +90,7 @@ class Trainer:
         )
         self.observer, self.interrupt = observer, interrupt
         self.pooled: dict[str, Pooled] = {}  # by split, while only the classifier learns
+        self._photos = photos_for(train, machine)
 
     @property
     def weights(self) -> nn.Module:
@@ -161,8 +163,8 @@ class Trainer:
         except Stopped:
             self._leave()
 
-    def _batch(self, step: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        source = self.pooled.get("train", self.train)
+    def _batch(self, step: int) -> tuple[NDArray[np.int64], NDArray[Any] | Tensor]:
+        source = self.pooled.get("train", self._photos)
         return source.get(self.ranks.share(self.plan.batch(self.progress.epoch, step)))
 
     def _note(self, outcome: Outcome) -> None:

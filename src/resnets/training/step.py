@@ -82,7 +82,7 @@ class Stepper:
     def __call__(
         self,
         samples: NDArray[np.int64],
-        photos: NDArray[Any],
+        photos: NDArray[Any] | Tensor,
         labels: NDArray[np.int64],
         epoch: int,
         step: int,
@@ -128,7 +128,7 @@ class Stepper:
     def _inputs(
         self,
         samples: NDArray[np.int64],
-        photos: NDArray[Any],
+        photos: NDArray[Any] | Tensor,
         labels: NDArray[np.int64],
         epoch: int,
         step: int,
@@ -137,12 +137,14 @@ class Stepper:
         recipe, device = self.recipe, self.machine.device
         if self.forward is not self._whole:
             u = self.plan.augmentation(epoch, samples, 1, recipe.alternate)[:, 0]
-            features = choose_view(torch.from_numpy(photos), torch.from_numpy(u)).to(device)
+            features = choose_view(torch.as_tensor(photos), torch.from_numpy(u)).to(device)
             return features, self.task.targets(torch.from_numpy(labels).to(device))
         done = (epoch * self.plan.steps + step) / (recipe.epochs * self.plan.steps)
         augment = self.augments[recipe.phase(done)]
         u = self.plan.augmentation(epoch, samples, augment.draws, recipe.alternate and recipe.flip)
-        images = augment(torch.from_numpy(photos).to(device), torch.from_numpy(u).to(device))
+        # From pinned memory the copy runs beside the step before; otherwise it is as any other.
+        pixels = torch.as_tensor(photos).to(device, non_blocking=True)
+        images = augment(pixels, torch.from_numpy(u).to(device))
         targets = self.task.targets(torch.from_numpy(labels).to(device))
         chances = torch.from_numpy(self.plan.mixing(epoch, step, 3))
         images, targets = mix(images, targets, chances, recipe.mixup, recipe.cutmix)
