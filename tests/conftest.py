@@ -88,8 +88,8 @@ def _specs(draw: st.DrawFn) -> ResNetSpec:
     }
     if values["order"] == "pre" and values["shortcut"] == "none":
         values["order"] = "post"
-    if values["block"] == "single":
-        values["order"] = "inner"
+    if values["antialias"] == "max":
+        values["shortcut"] = "D"
     unit = 32 if values["norm"] == "group" else 1
     expansion = 1
     if values["block"] == "bottleneck":
@@ -107,8 +107,7 @@ def _specs(draw: st.DrawFn) -> ResNetSpec:
         widths = tuple(sorted(widths))
         most = min(most, widths[0] * expansion)
     in_channels = st.integers(1, 5)
-    first = tuple(pool for pool in POOLS if pool != "early-max2")
-    stem = draw(st.none() | _stems(unit, most, first))
+    stem = draw(st.none() | _stems(unit, most))
     if stem is None:  # the first norm may stand over the photo itself
         in_channels = st.just(unit) if unit > 1 else st.integers(1, most)
     entries: tuple[Stem | None, ...] = ()

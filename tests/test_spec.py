@@ -196,7 +196,7 @@ def test_receptive_fields(name: str, field: int) -> None:
         {"antialias": "avg", "stem": Stem(4)},
         {"antialias": "blur", "stem": Stem(4)},
         {"padding": "tf", "entries": (None, Stem(8, 3, 1, "max2"))},
-        {"block": "single", "order": "inner", "entries": (None, Stem(8, 3, 1, "early-max2"))},
+        {"antialias": "max", "shortcut": "D", "stem": Stem(4)},
     ],
     ids=str,
 )
@@ -430,11 +430,12 @@ def test_attention_stands_at_the_end_of_every_branch(kind: str) -> None:
         ("max", "blur", "same", [Pool("max", 4, 3, 1), Pool("blur", 4, 3, 2)]),
         ("zero-max", "none", "same", [Pool("zero-max", 4, 3, 2)]),
         ("max2", "none", "same", [Pool("max", 4, 2, 2)]),
+        ("max", "max", "same", [Pool("max", 4, 2, 2)]),
         ("none", "blur", "tf", []),
     ],
 )
 def test_stem_pools(stem: str, antialias: str, padding: str, pools: list[Pool]) -> None:
-    spec = TINY.replace(stem=Stem(4, pool=stem), antialias=antialias, padding=padding)
+    spec = TINY.replace(stem=Stem(4, pool=stem), antialias=antialias, padding=padding, shortcut="D")
     assert [layer for layer in spec.plan.stem.values() if isinstance(layer, Pool)] == pools
     assert spec.stem_pools is (stem != "none")
 
@@ -484,8 +485,7 @@ def test_choices_are_named_with_what_there_is(name: str, value: Any) -> None:
         ({"strides": None}, "strides=None is not a tuple"),
         ({"groups": 0}, "groups=0 is not an int of at least 1"),
         ({"group_width": 0}, "group_width=0 is not an int of at least 1"),
-        ({"block": "single"}, "block='single' needs order='inner' or 'pre'"),
-        ({"stem": Stem(4, pool="early-max2")}, "stem pool='early-max2' is for the entries"),
+        ({"antialias": "max"}, "antialias='max' needs shortcut='D'"),
         ({"groups": 2}, "groups and group_width need block='bottleneck'"),
         ({"group_width": 32}, "groups and group_width need block='bottleneck'"),
         ({"block": "bottleneck", "group_width": 15}, "group_width=15 leaves no channels"),
@@ -533,7 +533,7 @@ def test_a_stage_of_an_entry_alone_needs_no_blocks() -> None:
         (Stem, {"kernel": 0}, "stem kernel=0"),
         (Stem, {"stride": 0}, "stem stride=0"),
         (Stem, {"stride": 1.5}, "stem stride=1.5"),
-        (Stem, {"pool": True}, "stem pool=True is not one of: max, zero-max, max2, early-max2"),
+        (Stem, {"pool": True}, "stem pool=True is not one of: max, zero-max, max2, conv"),
         (Stem, {"hidden": [32]}, r"stem hidden=\[32\] is not a tuple"),
         (Stem, {"hidden": (32, 0)}, "stem hidden=0 is not an int of at least 1"),
         (Stem, {"norm": 1}, "stem norm=1 is not True or False"),

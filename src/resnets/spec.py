@@ -25,7 +25,7 @@ from resnets.layers import Norm
 from resnets.plan import NetworkPlan, StagePlan, activations, macs
 from resnets.unroll import EXPANSION, ORDERS, SHORTCUTS, STRIDE_IN, unroll
 
-POOLS = ("max", "zero-max", "max2", "early-max2", "conv", "none")
+POOLS = ("max", "zero-max", "max2", "conv", "none")
 HEAD_POOLS = ("avg", "max", "all")
 CHOICES: Mapping[str, Iterable[str]] = {
     "block": EXPANSION,
@@ -37,7 +37,7 @@ CHOICES: Mapping[str, Iterable[str]] = {
     "activation": ("relu", "prelu"),
     "bias": ("none", "unnormed", "all"),
     "padding": ("same", "tf"),
-    "antialias": ("none", "avg", "blur"),
+    "antialias": ("none", "avg", "blur", "max"),
     "attention": ("none", "se", "eca"),
 }
 MOST_BLOCKS = 4096
@@ -66,9 +66,8 @@ class Stem(Replaceable):
         first of them has the stride.
       hidden: widths of the convolutions before it, each with norm and activation.
       pool: ``max`` (3×3, stride 2), ``zero-max`` (the same over a border of zeros, as BiT and
-        Keras' v2 have it), ``max2`` (2×2, stride 2), ``early-max2`` (the same, before norm and
-        activation, which then have a quarter of the work; on entry to a stage only), ``conv`` (a
-        3×3 stride-2 convolution with norm and activation) or ``none``.
+        Keras' v2 have it), ``max2`` (2×2, stride 2), ``conv`` (a 3×3 stride-2 convolution with
+        norm and activation) or ``none``.
       norm, act: whether these follow the last convolution.
 
     Raises:
@@ -125,9 +124,7 @@ class ResNetSpec(Replaceable):
       depths: blocks in each stage.
       widths: channels of the 3×3 convolutions in each stage; a bottleneck block puts out four
         times as many (v1, section 4.1).
-      block: ``basic`` (two 3×3), ``bottleneck`` (1×1, 3×3, 1×1) or ``single`` (one 3×3, for
-        networks made for speed; it needs an activation within the branch, as ``order='inner'`` has
-        it: without one, branch and shortcut are one linear map, v1, section 3.2).
+      block: ``basic`` (two 3×3) or ``bottleneck`` (1×1, 3×3, 1×1).
       order: ``post`` (conv–BN–ReLU, v1), ``pre`` (BN–ReLU–conv, v2) or another of `ORDERS`.
       shortcut: ``A`` (zero-padded identity where channels grow), ``B`` (1×1 projection there, and
         identity elsewhere), ``C`` (projection everywhere), ``D`` (as B, over the mean of the pixels
@@ -147,7 +144,9 @@ class ResNetSpec(Replaceable):
         ``all``.
       padding: ``same`` or ``tf``, see `resnets.layers.Conv`.
       standardized: convolutions normalise their weights before use.
-      antialias: what subsamples in place of a stride: ``none``, ``avg`` (2×2) or ``blur``.
+      antialias: what subsamples in place of a stride: ``none``, ``avg`` (2×2), ``blur``, or
+        ``max`` (2×2, right behind the convolution; the last pixel of an odd side is left out, so
+        that a shortcut has to be ``D``, which then pools by the maximum too).
       attention, se_ratio: channel attention at the end of a branch, ``none``, ``se`` or ``eca``;
         hidden channels of ``se`` as a fraction.
       stem: before the first stage; None for none.
@@ -224,10 +223,8 @@ class ResNetSpec(Replaceable):
             raise ValueError(f"depths={self.depths} are more than {MOST_BLOCKS} blocks")
         if self.order == "pre" and self.shortcut == "none":
             raise ValueError("shortcut='none' needs order='post': there is no plain v2 network")
-        if self.block == "single" and self.order not in ("inner", "pre"):
-            raise ValueError("block='single' needs order='inner' or 'pre': an activation within it")
-        if self.stem and self.stem.pool == "early-max2":
-            raise ValueError("stem pool='early-max2' is for the entries of stages")
+        if self.antialias == "max" and self.shortcut not in ("D", "none"):
+            raise ValueError("antialias='max' needs shortcut='D': others keep an odd side's end")
         if self.block != "bottleneck" and (self.groups, self.group_width) != (1, 64):
             raise ValueError("groups and group_width need block='bottleneck'")
         if min(self.widths) * self.group_width < 64:

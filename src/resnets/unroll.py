@@ -43,12 +43,12 @@ SHORTCUTS: dict[str, tuple[str | None, ...]] = {
     "none": (None, None, None),
 }
 STRIDE_IN = {  # which convolution of a block, from 0, has the stride
-    "3x3": {"single": 0, "basic": 0, "bottleneck": 1},
-    "1x1": {"single": 0, "basic": 0, "bottleneck": 0},
-    "last": {"single": 0, "basic": 1, "bottleneck": 2},
+    "3x3": {"basic": 0, "bottleneck": 1},
+    "1x1": {"basic": 0, "bottleneck": 0},
+    "last": {"basic": 1, "bottleneck": 2},
 }
-EXPANSION = {"single": 1, "basic": 1, "bottleneck": 4}
-WINDOW = {"avg": 2, "blur": 3}
+EXPANSION = {"basic": 1, "bottleneck": 4}
+WINDOW = {"avg": 2, "blur": 3, "max": 2}
 
 
 def unroll(spec: ResNetSpec) -> NetworkPlan:
@@ -110,8 +110,7 @@ def _stem(spec: ResNetSpec, stem: Stem | None, channels: int) -> Chain:
     then = _norm_act(spec, "n" * stem.norm + "a" * stem.act, stem.width, 1)
     pool = _stem_pool(spec, stem.pool, stem.width)
     names = ["maxpool"] if len(pool) == 1 else [f"maxpool.{i}" for i in range(len(pool))]
-    pooling = dict(zip(names, pool, strict=True))
-    return chain | (pooling | then if stem.pool == "early-max2" else then | pooling)
+    return chain | then | dict(zip(names, pool, strict=True))
 
 
 def _stem_pool(spec: ResNetSpec, kind: str, width: int) -> list[Layer]:
@@ -119,13 +118,13 @@ def _stem_pool(spec: ResNetSpec, kind: str, width: int) -> list[Layer]:
         "none": [Pool("tf-max" if spec.padding == "tf" else "max", width, 3, 2)],
         "avg": [Pool("avg", width, 2, 2)],
         "blur": [Pool("max", width, 3, 1), Pool("blur", width, 3, 2)],
+        "max": [Pool("max", width, 2, 2)],
     }[spec.antialias]
     pools: dict[str, list[Layer]] = {
         "none": [],
         "max": [*smooth],
         "zero-max": [Pool("zero-max", width, 3, 2)],
         "max2": [Pool("max", width, 2, 2)],
-        "early-max2": [Pool("max", width, 2, 2)],
         "conv": [
             _conv(spec, width, width, 3, 2),
             Norm(width, spec.norm, spec.norm_eps),
@@ -177,7 +176,6 @@ def _block(
     shortcut = _shortcut(spec, inputs, outputs, stride)
     inner = width * spec.group_width // 64 * spec.groups
     convs = {  # inputs, outputs, kernel, groups
-        "single": [(inputs, width, 3, 1)],
         "basic": [(inputs, width, 3, 1), (width, width, 3, 1)],
         "bottleneck": [
             (inputs, inner, 1, 1),
@@ -187,6 +185,7 @@ def _block(
     }[spec.block]
     strided = STRIDE_IN[spec.stride_in][spec.block]
     smooth = spec.antialias != "none" and stride > 1
+    early = spec.antialias == "max"  # before the norm, which then has a quarter of the work
     entry = "" if activated and order.first == "na" else order.first
     slots = [entry, *[order.between] * (len(convs) - 1), order.last]
     begin = 1 if order.first else 0  # the number of the norm before the first convolution
@@ -198,18 +197,24 @@ def _block(
         slots[0] = ""
     for i, (ins, outs, kernel, groups) in enumerate(convs):
         branch |= _norm_act(spec, slots[i], ins, begin + i)
-        if smooth and i == strided + 1:
-            branch["aa"] = Pool(spec.antialias, ins, WINDOW[spec.antialias], stride)
+        if smooth and not early and i == strided + 1:
+            branch["aa"] = _subsample(spec, ins, stride)
         step = stride if i == strided and not smooth else 1
         normed = "n" in slots[i + 1]
         branch[f"conv{i + 1}"] = _conv(spec, ins, outs, kernel, step, groups, normed)
+        if smooth and early and i == strided:
+            branch["aa"] = _subsample(spec, outs, stride)
     number = begin + len(convs)
     branch |= _norm_act(spec, order.last, outputs, number)
-    if smooth and strided + 1 == len(convs):
-        branch["aa"] = Pool(spec.antialias, outputs, WINDOW[spec.antialias], stride)
+    if smooth and not early and strided + 1 == len(convs):
+        branch["aa"] = _subsample(spec, outputs, stride)
     if spec.attention != "none":
         branch["se"] = _gate(spec, outputs)
     return BlockPlan(before, branch, _norm_act(spec, order.after, outputs, number), shortcut)
+
+
+def _subsample(spec: ResNetSpec, channels: int, stride: int) -> Pool:
+    return Pool(spec.antialias, channels, WINDOW[spec.antialias], stride)
 
 
 def _gate(spec: ResNetSpec, channels: int) -> Gate:
@@ -226,7 +231,8 @@ def _shortcut(spec: ResNetSpec, inputs: int, outputs: int, stride: int) -> Chain
     kind = SHORTCUTS[spec.shortcut][change]
     normed = bool(ORDERS[spec.order].projection) and not spec.bare_projection
     norm: list[Layer] = [Norm(outputs, spec.norm, spec.norm_eps)] if normed else []
-    pool: list[Layer] = [Pool("avg", inputs, 2, stride)] if stride > 1 else []
+    mean = "max" if spec.antialias == "max" else "avg"  # an odd side is then cut on both paths
+    pool: list[Layer] = [Pool(mean, inputs, 2, stride)] if stride > 1 else []
     layers: dict[str | None, list[Layer]] = {
         "identity": [],
         "pad": [Pad(inputs, outputs, stride)],

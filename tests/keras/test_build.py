@@ -31,9 +31,7 @@ MIXES = {
     "TensorFlow's padding": TINY.replace(padding="tf", standardized=True, stem=Stem(4)),
     "attention in v2": TINY.replace(order="pre", attention="eca", antialias="avg"),
     "every pixel": TINY.replace(head=Head("all", norm=True, scale=3.0)),
-    "single convolutions": TINY.replace(
-        block="single", order="inner", entries=(None, Stem(8, 3, 1, "early-max2"))
-    ),
+    "max pools within": TINY.replace(antialias="max", shortcut="D", strides=(2, 2)),
     "groups on entry": TINY.replace(
         block="bottleneck",
         groups=2,

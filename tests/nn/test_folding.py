@@ -43,7 +43,8 @@ def test_every_row(row_spec: ResNetSpec, draw: Draw) -> None:
     net = fold(row_spec, draw)
     assert not any(isinstance(module, StandardizedConv2d) for module in net.modules())
     if row_spec.order == "post" and row_spec.shortcut != "none":
-        assert not norms(net)
+        assert all(name.endswith("0.bn1") for name in norms(net))
+        assert not norms(net) or row_spec.antialias == "max"
 
 
 @given(spec=st.from_type(ResNetSpec))
@@ -56,6 +57,23 @@ def test_norms_before_a_convolution_stay(draw: Draw) -> None:
     net = fold(TINY.replace(order="pre"), draw)
     # Of two blocks the first has its norm before it or in the stem; bn2 follows conv1.
     assert norms(net) == ["layer1.1.bn1", "layer2.0.bn1", "layer2.1.bn1", "bn"]
+
+
+def test_a_norm_behind_a_max_pool_goes_if_it_turns_no_sign(draw: Draw) -> None:
+    spec = TINY.replace(antialias="max", shortcut="D")
+
+    def positive(net: nn.Module) -> None:
+        draw(net)
+        for norm in net.modules():
+            if isinstance(norm, _BatchNorm):
+                norm.weight.abs_()
+
+    def negative(net: nn.Module) -> None:
+        positive(net)
+        net.get_submodule("layer2.0.bn1").weight[0] = -0.5  # type: ignore[index, operator]
+
+    assert not norms(fold(spec, positive))
+    assert norms(fold(spec, negative)) == ["layer2.0.bn1"]
 
 
 def test_a_scaled_head_with_a_norm(draw: Draw) -> None:

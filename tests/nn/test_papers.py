@@ -161,12 +161,13 @@ def resnet9(net: Weights, x: Tensor) -> Tensor:
 
 
 def resnet8_fast(net: Weights, x: Tensor) -> Tensor:
-    """Its own description: pooling before the norms, one activated convolution in a block."""
+    """Its own description: basic blocks that pool, before the norm and before the projection."""
     x = net.conv("conv1", x, bias=True).relu()
-    for layer in ("layer1", "layer2", "layer3"):
-        x = F.max_pool2d(net.conv(f"{layer}.entry.conv1", x), 2)
-        x = net.bn(f"{layer}.entry.bn1", x).relu()
-        x = x + net.bn(f"{layer}.0.bn1", net.conv(f"{layer}.0.conv1", x)).relu()
+    for block in ("layer1.0", "layer2.0", "layer3.0"):
+        y = net.bn(f"{block}.bn1", F.max_pool2d(net.conv(f"{block}.conv1", x), 2)).relu()
+        y = net.bn(f"{block}.bn2", net.conv(f"{block}.conv2", y))
+        x = net.conv(f"{block}.downsample.1", F.max_pool2d(x, 2))
+        x = (y + net.bn(f"{block}.downsample.2", x)).relu()
     return F.linear(x.amax((2, 3)), net.get("fc.weight")) / 9
 
 

@@ -79,7 +79,8 @@ class Reference:
         return torch.where(x > 0, x, x * slope[:, None, None])
 
     def smooth(self, x: Tensor, stride: int) -> Tensor:
-        return {"avg": mean, "blur": blur}[self.spec.antialias](x, stride)
+        kinds = {"avg": mean, "blur": blur, "max": lambda x, stride: maximum(x, 2, stride)}
+        return kinds[self.spec.antialias](x, stride)
 
     def gate(self, name: str, x: Tensor) -> Tensor:
         pooled = x.mean((2, 3))
@@ -105,7 +106,6 @@ class Reference:
             x = self.act(f"{name}{3 * number + 2}", self.norm(f"{name}{3 * number + 1}", x))
         last = f"conv1.{3 * len(stem.hidden)}" if stem.hidden else "conv1"
         x = self.conv(prefix + last, x, strides[-1])
-        x = maximum(x, 2, 2) if stem.pool == "early-max2" else x
         x = self.norm(f"{prefix}bn1", x) if stem.norm else x
         x = self.act(f"{prefix}act1", x) if stem.act else x
         if stem.pool == "conv":
@@ -123,9 +123,9 @@ class Reference:
 
     def block(self, name: str, x: Tensor, stage: int, first: bool, stride: int) -> Tensor:
         spec = self.spec
-        steps = {"single": 1, "basic": 2, "bottleneck": 3}[spec.block]
+        steps = {"basic": 2, "bottleneck": 3}[spec.block]
         strided = {"3x3": max(1, steps - 1), "1x1": 1, "last": steps}[spec.stride_in]
-        outputs = spec.widths[stage] * {"single": 1, "basic": 1, "bottleneck": 4}[spec.block]
+        outputs = spec.widths[stage] * {"basic": 1, "bottleneck": 4}[spec.block]
         pooled = spec.antialias != "none" and stride > 1
         before = 1 if spec.order in ("pre", "arcface") else 0  # norms before a convolution
         y = x
@@ -141,11 +141,13 @@ class Reference:
             y = self.conv(
                 f"{name}.conv{i}", y, stride if i == strided and not pooled else 1, groups
             )
+            if i == strided and pooled and spec.antialias == "max":
+                y = self.smooth(y, stride)
             if spec.order != "pre" or i < steps:
                 y = self.norm(f"{name}.bn{i + before}", y)
             if spec.order == "inner" or i < steps:
                 y = self.act(f"{name}.act{i + before}", y)
-            if i == strided and pooled:
+            if i == strided and pooled and spec.antialias != "max":
                 y = self.smooth(y, stride)
         if spec.attention != "none":
             y = self.gate(f"{name}.se", y)
@@ -167,7 +169,8 @@ class Reference:
             return torch.cat([zeros[0], x, zeros[1]], 1)
         number = 0
         if option == "D":
-            x, stride, number = mean(x, stride) if stride > 1 else x, 1, 1
+            pool = self.smooth if self.spec.antialias == "max" else mean
+            x, stride, number = pool(x, stride) if stride > 1 else x, 1, 1
         x = self.conv(f"{name}.{number}", x, stride)
         bare = self.spec.order == "pre" or self.spec.bare_projection
         return x if bare else self.norm(f"{name}.{number + 1}", x)

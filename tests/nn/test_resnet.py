@@ -35,6 +35,7 @@ KINDS = {
     "face": TINY.replace(order="arcface", activation="prelu", head=Head("all", norm=True)),
     "open tf": TINY.replace(order="open", padding="tf", bias="all", bare_projection=True),
     "se blur": TINY.replace(attention="se", antialias="blur", stem=Stem(4, 3, 1)),
+    "max D": TINY.replace(antialias="max", shortcut="D", stem=Stem(4)),
     "eca D": TINY.replace(attention="eca", antialias="avg", shortcut="D"),
     "bit": TINY.replace(
         order="pre", norm="group", standardized=True, widths=(32, 32), stem=Stem(32)

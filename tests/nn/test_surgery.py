@@ -245,9 +245,9 @@ def test_a_stem_that_cannot_be_whitened_is_refused() -> None:
 
 def test_kernels_begin_by_passing_their_input_on() -> None:
     net = ResNet(get_spec("resnet8_fast"))
-    before = net.layer2.entry.conv1.weight.detach().clone()
+    kernel = net.layer2[0].conv1
+    before = kernel.weight.detach().clone()
     pass_through(net)
-    kernel = net.layer2.entry.conv1
     x = torch.randn(2, 64, 5, 5)
     assert torch.allclose(kernel(x)[:, :64], x, atol=1e-6)
     assert torch.equal(kernel.weight[64:], before[64:])

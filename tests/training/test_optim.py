@@ -107,9 +107,8 @@ def test_only_kernels_whose_scale_a_norm_takes_out_are_turned() -> None:
         groups = [group for group in parameter_groups(net, recipe) if group["orthogonal"]]
         return {names[id(p)] for group in groups for p in group["params"]}
 
-    entries = (Stem(4, 3, 1, "early-max2"), None)
-    fast = TINY.replace(block="single", order="inner", entries=entries)
-    assert "layer1.entry.conv1.weight" in turned(fast, recipe)
+    fast = TINY.replace(antialias="max", shortcut="D", strides=(2, 2))
+    assert {"layer1.0.conv1.weight", "layer1.0.downsample.1.weight"} <= turned(fast, recipe)
     assert turned(fast.replace(stem=Stem(4, 3, 1, "none", norm=False)), recipe).isdisjoint(
         {"conv1.weight"}
     )

@@ -19,7 +19,8 @@ def fold_batchnorm(net: ResNet) -> None:
     Szegedy 2015, arXiv:1502.03167, algorithm 2), which the layer before can do as well; the outputs
     stay the same to float rounding. Standardised filters are constant by then, too, and become
     plain ones. Norms before a convolution, as those of pre-activation blocks, stay: its padding is
-    of zeros, which they would have to shift.
+    of zeros, which they would have to shift. A norm behind a max pooling goes too, unless it turns
+    a channel's sign, which would make the largest value the smallest.
 
     The network is changed in place; the tensors that it had are left as they were.
 
@@ -33,9 +34,14 @@ def fold_batchnorm(net: ResNet) -> None:
             layer = net.get_submodule(prefix + name)
             if isinstance(layer, StandardizedConv2d):
                 _replace(net, prefix + name, _plain(layer))
-        for name, following in pairwise(chain):
-            layer, norm = net.get_submodule(prefix + name), net.get_submodule(prefix + following)
-            if isinstance(layer, nn.Conv2d | nn.Linear) and isinstance(norm, _BatchNorm):
+        modules = {name: net.get_submodule(prefix + name) for name in chain}
+        unpooled = [name for name, layer in modules.items() if not isinstance(layer, nn.MaxPool2d)]
+        direct = set(pairwise(modules))
+        for name, following in pairwise(unpooled):
+            layer, norm = modules[name], modules[following]
+            if not (isinstance(layer, nn.Conv2d | nn.Linear) and isinstance(norm, _BatchNorm)):
+                continue
+            if (name, following) in direct or bool((norm.weight >= 0).all()):
                 _fold(layer, norm)
                 _replace(net, prefix + following, nn.Identity())
 

@@ -109,12 +109,12 @@ def fast() -> Recipe:
     steps on crops that grow, behind filters that need not be learnt (docs/speed.md)."""
     return Recipe(
         name="fast",
-        epochs=10,
-        batch_size=250,
+        epochs=8,
+        batch_size=500,
         optimizer="muon",
-        lr=0.18,
-        head_lr=1.7,
-        norm_lr=0.28,
+        lr=0.09,
+        head_lr=3.3,
+        norm_lr=0.55,
         momentum=0.85,
         schedule="linear",
         warmup_epochs=0.0,
