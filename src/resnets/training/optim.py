@@ -16,6 +16,9 @@ from resnets.nn.surgery import first_conv
 from resnets.training.muon import Muon
 from resnets.training.recipe import Recipe
 
+SHIFTING = 3 / 8
+"""The part of a run in which a whitened stem's shifts learn (Jordan 2024, arXiv:2404.00498)."""
+
 Groups: TypeAlias = list[dict[str, Any]]
 
 
@@ -112,7 +115,10 @@ def set_learning(net: ResNet, recipe: Recipe, epoch: int) -> None:
     for module in (net.fc, net.features):
         module.requires_grad_(True)
     if recipe.whiten:
-        first_conv(net).weight.requires_grad_(False)
+        stem = first_conv(net)
+        stem.weight.requires_grad_(False)
+        if stem.bias is not None and epoch >= SHIFTING * recipe.epochs:
+            stem.bias.requires_grad_(False)  # no gradient has to come down to the photo's side
     net.train()
     if head_only or recipe.bn == "fixed":
         for module in net.modules():
