@@ -124,7 +124,7 @@ def fast() -> Recipe:
         passing=True,
         bn_momentum=0.4,
         pad=2,
-        grow=(0.625, 0.75, 0.875, 1.0),
+        grow=(0.625, 1.0, 1.0, 1.0),
         alternate=True,
         mirrored=True,
     )
