@@ -34,6 +34,25 @@ def test_it_is_compiled_once(tmp_path: Path, cache: Path) -> None:
     assert len([*cache.iterdir()]) == 2
 
 
+def test_what_others_may_have_written_is_not_loaded(tmp_path: Path, cache: Path) -> None:
+    source = write(tmp_path, 'extern "C" int answer() { return 46; }')
+    compile_library(source)
+    (kept,) = cache.iterdir()
+    assert not kept.stat().st_mode & 0o077
+    for path, mode in ((kept, 0o620), (kept.parent, 0o777)):
+        before = path.stat().st_mode
+        made = kept.stat().st_mtime_ns
+        path.chmod(mode)
+        assert compile_library(source).answer() == 46
+        path.chmod(before)
+        assert (kept.stat().st_mtime_ns == made) == (path == kept.parent)  # not written there
+    target = tmp_path / "elsewhere.so"
+    kept.rename(target)
+    kept.symlink_to(target)
+    assert compile_library(source).answer() == 46
+    assert not kept.is_symlink()
+
+
 def test_a_damaged_library_is_made_anew(tmp_path: Path, cache: Path) -> None:
     source = write(tmp_path, 'extern "C" int answer() { return 44; }')
     compile_library(source)

@@ -42,7 +42,7 @@ from resnets.training.machine import Machine
 from resnets.training.recipe import Recipe
 from resnets.training.run_folder import Config, RunFolder
 from resnets.training.saver import Every
-from resnets.training.speed import Speed, choose_speed
+from resnets.training.speed import Speed, check_winograd, choose_speed
 from resnets.training.trial import Trial
 from resnets.weights.adapt import HEAD
 from resnets.weights.convert import open_model
@@ -75,6 +75,7 @@ def execute(
     speed = Speed.parse(config.speed)
     machine = Machine(**config.machine).of_rank(ranks.local)
     unmeasured = speed.on(Machine(machine.device))
+    check_winograd(machine)
     machine.take()
     state = newest(folder, console, ranks)
     planned = Recipe.from_dict(config.recipe)

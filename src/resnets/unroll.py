@@ -231,8 +231,8 @@ def _shortcut(spec: ResNetSpec, inputs: int, outputs: int, stride: int) -> Chain
     kind = SHORTCUTS[spec.shortcut][change]
     normed = bool(ORDERS[spec.order].projection) and not spec.bare_projection
     norm: list[Layer] = [Norm(outputs, spec.norm, spec.norm_eps)] if normed else []
-    mean = "max" if spec.antialias == "max" else "avg"  # an odd side is then cut on both paths
-    pool: list[Layer] = [Pool(mean, inputs, 2, stride)] if stride > 1 else []
+    kind_of_pool = "max" if spec.antialias == "max" else "avg"  # paths cut an odd side alike
+    pool: list[Layer] = [Pool(kind_of_pool, inputs, 2, stride)] if stride > 1 else []
     layers: dict[str | None, list[Layer]] = {
         "identity": [],
         "pad": [Pad(inputs, outputs, stride)],

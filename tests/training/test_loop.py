@@ -74,7 +74,13 @@ class Watcher:
 
 
 def make(
-    folder: Path, recipe: Recipe = RECIPE, workers: int = 0, stop_after: int = 0, val: bool = True
+    folder: Path,
+    recipe: Recipe = RECIPE,
+    workers: int = 0,
+    stop_after: int = 0,
+    val: bool = True,
+    spec: ResNetSpec = SPEC,
+    convolution: str = "direct",
 ) -> tuple[Trainer, Watcher]:
     preprocess = Preprocess.for_photos(12, 12)
     memory = Storage("memory")
@@ -83,12 +89,12 @@ def make(
     watcher = Watcher(interrupt, stop_after)
     train = photos(37, 0)
     trainer = Trainer(
-        ResNet(SPEC),
+        ResNet(spec),
         Classify.for_labels(("above", "below"), train.labels, 0.1, "balanced"),
         recipe,
         ImageCache(train, preprocess, memory),
         ImageCache(photos(20, 1), preprocess, memory) if val else None,
-        Machine("cpu", "fp32"),
+        Machine("cpu", "fp32", convolution=convolution),
         seed=5,
         workers=workers,
         checkpoints=folder,
@@ -199,6 +205,27 @@ def test_stopped_while_features_are_computed(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         first.run()
     second, _ = make(tmp_path / "parts", LINEAR)
+    loaded = checkpoint.load_newest(tmp_path / "parts", print)
+    assert loaded is not None
+    second.restore(*loaded)
+    second.run()
+    assert_same(whole, second)
+
+
+def test_with_winograds_convolutions_a_resume_comes_to_the_same_bits(tmp_path: Path) -> None:
+    spec = ResNetSpec("wider", (1,), (32,), stem=Stem(32, 3, 1, pool="none"), num_classes=2)
+    recipe = dataclasses.replace(RECIPE, accumulate=2)
+    ways = {"spec": spec, "convolution": "winograd"}
+    whole, _ = make(tmp_path / "whole", recipe, **ways)
+    whole.run()
+    direct, _ = make(tmp_path / "direct", recipe, spec=spec)
+    direct.run()
+    name = "net.layer1.0.conv1.weight"
+    assert not torch.equal(whole.state()[0][name], direct.state()[0][name])  # it was used
+    first, _ = make(tmp_path / "parts", recipe, stop_after=7, **ways)
+    with pytest.raises(Interrupted):
+        first.run()
+    second, _ = make(tmp_path / "parts", recipe, **ways)
     loaded = checkpoint.load_newest(tmp_path / "parts", print)
     assert loaded is not None
     second.restore(*loaded)

@@ -21,7 +21,7 @@ from resnets.data.plan import Plan
 from resnets.data.preprocess import Preprocess
 from resnets.data.samples import ArrayReader, Samples
 from resnets.errors import UserError
-from resnets.nn import ResNet
+from resnets.nn import ResNet, winograd
 from resnets.spec import ResNetSpec, Stem
 from resnets.tasks.classify import Classify
 from resnets.timings import remember
@@ -141,7 +141,7 @@ def test_a_candidate_that_fails_is_dropped_with_a_line() -> None:
     assert "\n" not in said[0]
 
 
-def test_bf16_agrees_with_fp32() -> None:
+def test_other_arithmetic_agrees_with_fp32() -> None:
     for change in ({"precision": "bf16"}, {"convolution": "winograd"}):
         trial = make(spec=WIDER)
         assert trial.disagreement(dataclasses.replace(trial.machine, **change)) == ""
@@ -283,23 +283,49 @@ def test_bf16_that_is_asked_for_is_taken_with_a_warning(
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        ("convolution=winograd,precision=bf16", "fp32"),
+        ("convolution=winograd,precision=bf16", "it needs precision=fp32"),
+        ("convolution=winograd,layout=contiguous", "it needs layout=channels-last"),
         ("convolution=winograd", "C++ compiler"),
     ],
 )
 def test_winograd_that_cannot_be_had_is_refused(
     said: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        speed, "library", lambda: (_ for _ in ()).throw(UserError("no C++ compiler"))
-    )
+    error = UserError("no C++ compiler")
+    if why == str(error).removeprefix("no "):
+        monkeypatch.setattr(speed, "library", lambda: (_ for _ in ()).throw(error))
     trial = make(machine=Speed.parse(said).on(Machine("cpu", threads=1)))
     with pytest.raises(UserError, match="--speed convolution=winograd") as caught:
         choose_speed(Speed.parse(said), trial, Console())
     assert why in str(caught.value)
 
 
+def test_a_choice_that_cannot_be_had_any_more_is_measured_anew(
+    monkeypatch: pytest.MonkeyPatch, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    auto, gone = Speed.parse("auto,compile=false"), UserError("no C++ compiler")
+    choose_speed(auto, make(spec=WIDER), Console())
+    (file,) = cache.iterdir()
+    kept = json.loads(file.read_text())
+    for fields, _ in kept["value"]["choices"].values():
+        fields |= {"convolution": "winograd", "precision": "fp32", "layout": "channels-last"}
+    kept["value"]["trials"] = {}
+    remember(kept["key"], kept["value"])
+    capsys.readouterr()
+    assert choose_speed(auto, make(spec=WIDER), Console()).convolution == "winograd"
+    assert "(timed before)" in capsys.readouterr().err
+    for module in (speed, winograd):
+        monkeypatch.setattr(module, "library", lambda: (_ for _ in ()).throw(gone))
+    said: list[str] = []
+    trial = make(spec=WIDER, say=said.append)
+    assert choose_speed(auto, trial, Console()).convolution == "direct"
+    assert "speed    not channels-last, fp32, Winograd, 1 thread: no C++ compiler" in said
+
+
 def test_what_is_set_is_not_turned() -> None:
+    asked = make(machine=Machine("cpu", threads=1, convolution="winograd"))
+    found = speed._axes(Speed.parse("auto,convolution=winograd"), asked)
+    assert not {"precision", "layout", "convolution"} & {*found}
     trial = make(machine=Machine("cpu", "bf16", threads=1))
     assert not speed._axes(Speed.parse("auto,precision=bf16"), trial)["convolution"]
     assert speed._axes(Speed.parse("auto"), trial)["convolution"]

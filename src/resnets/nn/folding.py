@@ -13,7 +13,7 @@ from resnets.nn.resnet import ResNet
 
 
 def fold_batchnorm(net: ResNet) -> None:
-    """Put every BatchNorm that directly follows a convolution or linear layer into its weights.
+    """Put every BatchNorm that follows a convolution or linear layer into its weights.
 
     In evaluation mode a BatchNorm multiplies each channel by a constant and adds one (Ioffe and
     Szegedy 2015, arXiv:1502.03167, algorithm 2), which the layer before can do as well; the outputs

@@ -146,10 +146,10 @@ struct Pictures {
 
 // Pictures to rows (or back), a tile every four pixels, the first one `padding` before the border.
 template <class Transform, bool Back>
-void tiles(const float* in, float* out, const Pictures& p, Index padding) {
+void tiles(const float* in, float* out, const Pictures& p, Index padding, Index threads) {
   constexpr int size = Back ? Transform::from : Transform::to;
   const Grid points = planes(p.rows() * p.channels, size);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(threads)
   for (Index line = 0; line < p.count * p.down; line++) {
     const Index picture = line / p.down * p.height * p.width * p.channels;
     for (Index tile = 0; tile < p.across; tile++) {
@@ -165,10 +165,10 @@ void tiles(const float* in, float* out, const Pictures& p, Index padding) {
 }
 
 template <class Transform, bool Back>
-void filters(const float* in, float* out, Index count, Index channels) {
+void filters(const float* in, float* out, Index count, Index channels, Index threads) {
   const Grid taps{0, 0, 3, 3, 3 * channels, channels};
   const Grid points = planes(count * channels, 6);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(threads)
   for (Index k = 0; k < count; k++) {
     if constexpr (Back)
       all_channels<Transform>(in + k * channels, points, out + k * 9 * channels, taps, channels);
@@ -182,25 +182,27 @@ void filters(const float* in, float* out, Index count, Index channels) {
 extern "C" {
 
 void transform_inputs(const float* in, float* out, Index count, Index height, Index width,
-                      Index channels, Index down, Index across, Index padding) {
-  tiles<Input, false>(in, out, {count, height, width, channels, down, across}, padding);
+                      Index channels, Index down, Index across, Index padding, Index threads) {
+  tiles<Input, false>(in, out, {count, height, width, channels, down, across}, padding, threads);
 }
 
 void transform_outputs(const float* in, float* out, Index count, Index height, Index width,
-                       Index channels, Index down, Index across, Index padding) {
-  tiles<Output, true>(in, out, {count, height, width, channels, down, across}, padding);
+                       Index channels, Index down, Index across, Index padding, Index threads) {
+  tiles<Output, true>(in, out, {count, height, width, channels, down, across}, padding, threads);
 }
 
 void transform_output_gradients(const float* in, float* out, Index count, Index height, Index width,
-                                Index channels, Index down, Index across, Index padding) {
-  tiles<OutputGradient, false>(in, out, {count, height, width, channels, down, across}, padding);
+                                Index channels, Index down, Index across, Index padding, Index threads) {
+  const Pictures pictures{count, height, width, channels, down, across};
+  tiles<OutputGradient, false>(in, out, pictures, padding, threads);
 }
 
-void transform_filters(const float* in, float* out, Index count, Index channels) {
-  filters<Filter, false>(in, out, count, channels);
+void transform_filters(const float* in, float* out, Index count, Index channels, Index threads) {
+  filters<Filter, false>(in, out, count, channels, threads);
 }
 
-void transform_filter_gradients(const float* in, float* out, Index count, Index channels) {
-  filters<FilterGradient, true>(in, out, count, channels);
+void transform_filter_gradients(const float* in, float* out, Index count, Index channels,
+                                Index threads) {
+  filters<FilterGradient, true>(in, out, count, channels, threads);
 }
 }

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from resnets.errors import UserError
 from resnets.native import compile_library
 
 TILE, POINTS = 4, 36
@@ -28,20 +29,23 @@ BLOCK = 20_000_000
 """Bytes of transformed photos at a time, which are to stay in a cache."""
 CHANNELS_LAST = torch.channels_last
 TRANSFORMS = {
-    "transform_inputs": 7,
-    "transform_outputs": 7,
-    "transform_output_gradients": 7,
-    "transform_filters": 2,
-    "transform_filter_gradients": 2,
+    "transform_inputs": 8,
+    "transform_outputs": 8,
+    "transform_output_gradients": 8,
+    "transform_filters": 3,
+    "transform_filter_gradients": 3,
 }
 """The functions of winograd.cpp, and how many sizes each is told."""
 
 
 class Winograd(TorchFunctionMode):
-    """While it is entered, convolutions that fit are computed so: 3×3, stride 1, float32, CPU.
+    """While it is entered, convolutions that fit are computed so, forwards and backwards: 3×3 of
+    stride 1 in one group and without a bias, float32 on the CPU, between at least 24 channels, to
+    outputs of at least 3×3 pixels. A second derivative cannot be taken through them,
+    and what a stage recomputes within ``Tensor.backward`` is computed directly.
 
     Raises:
-      UserError: there is no C++ compiler.
+      UserError: they cannot be compiled here.
     """
 
     def __init__(self) -> None:
@@ -52,29 +56,30 @@ class Winograd(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is F.conv2d and (padding := _padding(*args, **kwargs)) is not None:
-            return torch.ops.resnets.winograd(args[0], args[1], padding)
+        if func is F.conv2d and (fitting := _fitting(*args, **kwargs)):
+            return torch.ops.resnets.winograd(*fitting)
         return func(*args, **kwargs)
 
 
-def _padding(
-    x: Tensor,
+def _fitting(
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = (1, 1),
     padding: Any = (0, 0),
     dilation: Any = (1, 1),
     groups: int = 1,
-) -> int | None:
-    """Return the padding of a convolution that fits; None for others."""
+) -> tuple[Tensor, Tensor, int] | None:
+    """Return photos, filters and padding of a convolution that fits; None for others."""
     plain = bias is None and groups == 1 and _both(stride) == _both(dilation) == 1
     width = _both(padding)
     if not plain or width not in (0, 1, 2):
         return None
-    if tuple(weight.shape[2:]) != (3, 3) or min(weight.shape[:2]) < FEWEST or x.dim() != 4:
+    if tuple(weight.shape[2:]) != (3, 3) or min(weight.shape[:2]) < FEWEST or input.dim() != 4:
         return None
-    fits = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
-    return width if fits and min(x.shape[2:]) + 2 * width - 2 >= SMALLEST else None
+    fits = input.device.type == "cpu" and input.dtype == weight.dtype == torch.float32
+    large = min(input.shape[2:]) + 2 * width - 2 >= SMALLEST
+    return (input, weight, width) if fits and large else None
 
 
 def _both(value: Any) -> Any:
@@ -84,32 +89,56 @@ def _both(value: Any) -> Any:
     return value
 
 
-@cache
 def library() -> ctypes.CDLL:
     """Return the transforms, compiled for this machine.
 
     Raises:
-      UserError: there is no C++ compiler.
+      UserError: they cannot be compiled here.
     """
-    found = compile_library(Path(__file__).with_suffix(".cpp"))
+    found = _compiled()
+    if isinstance(found, str):
+        raise UserError(found)
+    return found
+
+
+@cache
+def _compiled() -> ctypes.CDLL | str:
+    """Return the transforms, or why there are none: a compiler is asked once."""
+    try:
+        found = compile_library(Path(__file__).with_suffix(".cpp"), _openmp())
+    except UserError as error:
+        return str(error)
     for name, sizes in TRANSFORMS.items():
         getattr(found, name).argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_ssize_t] * sizes
     return found
+
+
+def _openmp() -> Path | None:
+    """Return torch's own OpenMP runtime, where its wheel brings one."""
+    package = Path(torch.__file__).parent
+    folders = (package / "lib", package.with_name("torch.libs"))
+    return next((path for folder in folders for path in sorted(folder.glob("libgomp*"))), None)
 
 
 # -- the two operations ---------------------------------------------------------------------------
 
 
 @torch.library.custom_op(
-    "resnets::winograd", mutates_args=(), schema="(Tensor x, Tensor weight, int padding) -> Tensor"
+    "resnets::winograd",
+    mutates_args=(),
+    device_types="cpu",
+    schema="(Tensor x, Tensor weight, int padding) -> Tensor",
 )
 def _convolve(x: Tensor, weight: Tensor, padding: int) -> Tensor:
     """Return the convolution ``N K H W`` of ``N C H W`` with filters ``K C 3 3``."""
+    _check(x, weight, padding)
+    _expect(tuple(weight.shape[1:]) == (x.shape[1], 3, 3), "filters are K C 3 3")
     x, y = x.contiguous(memory_format=CHANNELS_LAST), _outputs(x, weight, padding)
     turned = weight.transpose(0, 1).contiguous(memory_format=CHANNELS_LAST)
     inputs, outputs = turned.shape[:2]
     filters = _scratch("filters", POINTS, inputs, outputs)
-    library().transform_filters(turned.data_ptr(), filters.data_ptr(), inputs, outputs)
+    threads = torch.get_num_threads()
+    library().transform_filters(turned.data_ptr(), filters.data_ptr(), inputs, outputs, threads)
     for block in _blocks(y, inputs):
         tiles = block.transform("inputs", x, padding)
         products = torch.bmm(tiles, filters, out=block.rows("products", outputs))
@@ -120,22 +149,37 @@ def _convolve(x: Tensor, weight: Tensor, padding: int) -> Tensor:
 @torch.library.custom_op(
     "resnets::winograd_weight",
     mutates_args=(),
+    device_types="cpu",
     schema="(Tensor x, Tensor gradient, int padding) -> Tensor",
 )
 def _weight_gradient(x: Tensor, gradient: Tensor, padding: int) -> Tensor:
     """Return the gradient ``K C 3 3`` of the filters, from that of the outputs, ``N K H W``."""
+    _check(x, gradient, padding)
+    sides = tuple(side + 2 * padding - 2 for side in x.shape[2:])
+    _expect((gradient.shape[0], *gradient.shape[2:]) == (x.shape[0], *sides), "sizes agree")
     x = x.contiguous(memory_format=CHANNELS_LAST)
     gradient = gradient.contiguous(memory_format=CHANNELS_LAST)
     outputs, inputs = gradient.shape[1], x.shape[1]
-    sums = _scratch("filters", POINTS, outputs, inputs)
+    sums = _scratch("filters", POINTS, outputs, inputs).zero_()
     for block in _blocks(gradient, inputs):
         tiles = block.transform("inputs", x, padding)
         changes = block.transform("output_gradients", gradient, 0)
-        kept = 1 if block.first else 0
-        torch.baddbmm(sums, changes.transpose(1, 2), tiles, beta=kept, out=sums)
-    found = _weights(x, gradient)
-    library().transform_filter_gradients(sums.data_ptr(), found.data_ptr(), outputs, inputs)
+        torch.baddbmm(sums, changes.transpose(1, 2), tiles, out=sums)
+    found, threads = _weights(x, gradient), torch.get_num_threads()
+    address = found.data_ptr()
+    library().transform_filter_gradients(sums.data_ptr(), address, outputs, inputs, threads)
     return found
+
+
+def _check(x: Tensor, other: Tensor, padding: int) -> None:
+    """Refuse what the transforms, which see addresses only, would take for something else."""
+    _expect(x.dtype == other.dtype == torch.float32, "tensors are float32")
+    _expect(x.dim() == other.dim() == 4, "tensors have four dimensions")
+    _expect(padding in (0, 1, 2) and min(x.shape[2:]) + 2 * padding > 2, "a pixel comes out")
+
+
+def _expect(held: bool, what: str) -> None:
+    torch._check_value(held, lambda: f"in Winograd's convolution {what}")
 
 
 def _outputs(x: Tensor, weight: Tensor, padding: int) -> Tensor:
@@ -199,8 +243,9 @@ class _Block:
 
     def _call(self, name: str, source: int, target: int, photos: Tensor, padding: int) -> None:
         channels, height, width = photos.shape[1:]
-        sides = (height, width, channels, self.down, self.across)
-        getattr(library(), f"transform_{name}")(source, target, self.count, *sides, padding)
+        sides = (self.count, height, width, channels, self.down, self.across)
+        threads = torch.get_num_threads()
+        getattr(library(), f"transform_{name}")(source, target, *sides, padding, threads)
 
 
 def _blocks(outputs: Tensor, inputs: int) -> Iterator[_Block]:
@@ -217,6 +262,11 @@ def _blocks(outputs: Tensor, inputs: int) -> Iterator[_Block]:
 _memory = threading.local()
 
 
+def forget() -> None:
+    """Give back this thread's memory."""
+    _memory.__dict__.clear()
+
+
 def _scratch(name: str, *shape: int) -> Tensor:
     """Return memory of this thread, what it holds being anything; the same for the same name.
 
@@ -226,5 +276,6 @@ def _scratch(name: str, *shape: int) -> Tensor:
     kept = _memory.__dict__.get(name)
     if kept is None or kept.numel() < size:
         with torch.inference_mode(False):  # or it could not be written to outside of that mode
-            kept = _memory.__dict__[name] = torch.empty(size)
+            kept = torch.empty(size, dtype=torch.float32, device="cpu")
+            _memory.__dict__[name] = kept
     return kept[:size].view(shape)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -32,7 +33,7 @@ from resnets.training.optim import learning_rate
 from resnets.training.pooled import Pooled, compute
 from resnets.training.progress import Progress
 from resnets.training.recipe import Recipe
-from resnets.training.resident import photos_for
+from resnets.training.resident import Photos, photos_for
 from resnets.training.saver import NEVER, Every, Keeper, Saver, Silent
 from resnets.training.step import Outcome, Stepper
 from resnets.training.task import Task
@@ -90,12 +91,15 @@ class Trainer:
         )
         self.observer, self.interrupt = observer, interrupt
         self.pooled: dict[str, Pooled] = {}  # by split, while only the classifier learns
-        self._photos = photos_for(train, machine)
 
     @property
     def weights(self) -> nn.Module:
         """The network that is validated and kept: the average, if there is one."""
         return self.stepper.weights
+
+    @cached_property
+    def _photos(self) -> Photos:
+        return photos_for(self.train, self.machine)
 
     @property
     def _steps_done(self) -> int:

@@ -1,4 +1,4 @@
-"""Batches on the accelerator: gathered from its own memory, or copied there without waiting."""
+"""Batches for the accelerator: gathered in its own memory, or copied from pinned memory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Resident:
 
 
 class Fetched:
-    """Photos of a cache in memory from which CUDA copies while the host goes on (pinned)."""
+    """Photos of a cache, pinned for CUDA, which copies them without another copy on the way."""
 
     def __init__(self, cache: ImageCache, pin: bool) -> None:
         self._cache, self._pin = cache, pin

@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ from resnets.nn.winograd import library
 from resnets.timings import recall, remember
 from resnets.training.machine import FORMATS, Machine
 from resnets.training.processes import count_cores
-from resnets.training.search import Change, Search, axes
+from resnets.training.search import WINOGRAD, Change, Search, axes
 from resnets.training.trial import Trial
 
 CHOICES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
@@ -40,7 +41,18 @@ PER_CONVOLUTION = 1.5
 """Seconds of compiling forward and backward, until it has been measured here (docs/speed.md)."""
 NEXT_TO_NOTHING = 5.0
 """Seconds of loading the compiler and compiling next to nothing, here when nobody else computes."""
-FACTS = ("optimizer", "accumulate", "ema", "bn", "crop", "grow", "rotate", "jitter", "erase")
+FACTS = (
+    "optimizer",
+    "accumulate",
+    "ema",
+    "bn",
+    "crop",
+    "grow",
+    "rotate",
+    "jitter",
+    "erase",
+    "whiten",
+)
 """Fields of a recipe that change what a step computes."""
 
 
@@ -94,14 +106,15 @@ def choose_speed(speed: Speed, trial: Trial, console: Console) -> Machine:
     if trial.ranks.leads:
         if machine.compile:
             check_compiler(machine)
-        if machine.convolution == "winograd":
-            check_winograd(machine)
+        check_winograd(machine)
         if difference := trial.disagreement(machine):
             console.warn(f"{machine.manner()} differs from plain fp32: {difference}")
         found, remark = _measured(speed, trial) if speed.measured else (machine, "")
         console.say(f"speed    {found.manner()}{remark}")
         text = json.dumps({name: getattr(found, name) for name in KEPT})
-    return dataclasses.replace(machine, **json.loads(trial.ranks.text(text)))
+    chosen = dataclasses.replace(machine, **json.loads(trial.ranks.text(text)))
+    check_winograd(chosen)  # on every machine
+    return chosen
 
 
 def check_compiler(machine: Machine) -> None:
@@ -111,15 +124,20 @@ def check_compiler(machine: Machine) -> None:
 
 
 def check_winograd(machine: Machine) -> None:
-    """Raise UserError where Winograd's convolutions cannot be had."""
-    reason = "they are for the CPU" if machine.device != "cpu" else ""
-    reason = reason or ("they are fp32's" if machine.precision != "fp32" else "")
+    """Raise UserError where Winograd's convolutions are asked for, and cannot be had."""
+    if machine.convolution != "winograd":
+        return
+    needed = {"device": "cpu", **WINOGRAD}
+    other = [f"{key}={value}" for key, value in needed.items() if getattr(machine, key) != value]
     try:
         library()
+        reason = f"it needs {other[0]}" if other else ""
     except UserError as error:
-        reason = reason or str(error)
+        reason = str(error)
     if reason:
-        raise UserError(f"--speed convolution=winograd: {reason}; leave it out")
+        raise UserError(
+            f"--speed convolution=winograd: {reason}; leave it out, or resume where it can be had"
+        )
 
 
 def _cannot_compile(machine: Machine) -> str:
@@ -169,7 +187,10 @@ def _measured(speed: Speed, trial: Trial) -> tuple[Machine, str]:
     known = _known(key)
     if run in known["choices"]:
         fields, gain = known["choices"][run]
-        return dataclasses.replace(machine, **fields), f"{gain} (timed before)"
+        chosen = dataclasses.replace(machine, **fields)
+        with suppress(UserError):  # the compiler may be gone: then it is measured anew
+            check_winograd(chosen)
+            return chosen, f"{gain} (timed before)"
     each, once = _compiling(machine), sum(isinstance(m, nn.Conv2d) for m in trial.net.modules())
     search = Search(
         steps,
@@ -214,6 +235,7 @@ def _known(key: str) -> dict[str, dict[str, Any]]:
 def _axes(speed: Speed, trial: Trial) -> dict[str, Sequence[Change]]:
     """Return what is to be tried: nothing that changes what the user has set."""
     fixed = set(speed.settings)
+    fixed |= {*WINOGRAD} if trial.machine.convolution == "winograd" else set()
     # Each batch from which some photos are missing is compiled anew.
     fixed |= {"compile"} if len(trial.photos.broken()) else set()
     return {

@@ -142,8 +142,8 @@ class Stepper:
         done = (epoch * self.plan.steps + step) / (recipe.epochs * self.plan.steps)
         augment = self.augments[recipe.phase(done)]
         u = self.plan.augmentation(epoch, samples, augment.draws, recipe.alternate and recipe.flip)
-        # From pinned memory the copy runs beside the step before; otherwise it is as any other.
-        pixels = torch.as_tensor(photos).to(device, non_blocking=True)
+        pixels = torch.as_tensor(photos)
+        pixels = pixels.to(device, non_blocking=pixels.is_pinned())
         images = augment(pixels, torch.from_numpy(u).to(device))
         targets = self.task.targets(torch.from_numpy(labels).to(device))
         chances = torch.from_numpy(self.plan.mixing(epoch, step, 3))
