@@ -30,9 +30,6 @@ BATCHES = 4
 """As many different batches are read before the clock runs."""
 TIMED = 20
 """Steps that are timed at most."""
-PART = 2
-"""A trial's step takes one of so many photos of a batch: training itself, and not a way to compute
-that loses, is to set the peak of memory."""
 CHECKED, PHOTOS = 2, 16
 """Batches on which another arithmetic is compared with fp32's, and photos of each."""
 EXACT = ("fp32", "direct")
@@ -132,24 +129,16 @@ class Trial:
 
     def _time(self, machine: Machine, allowance: float) -> dict[str, Any]:
         stepper = self._stepper(machine)
-        parts = [self._part(batch) for batch in self._batches]
-        sizes = [len(samples) for _, samples, _, _ in parts]
 
         def seconds(number: int) -> float:
-            batch = parts[number % len(parts)]
+            batch = self._batches[number % len(self._batches)]
             return self._seconds(stepper, batch, (self._epoch, batch[0]))
 
         first, spent = seconds(0), [seconds(1)]
         while len(spent) < TIMED and sum(spent) + spent[-1] <= allowance:
             spent.append(seconds(1 + len(spent)))
         step = statistics.median(spent)
-        whole = self.images / float(np.mean(sizes))
-        return {"step": step * whole, "first": max(0.0, first - step)}
-
-    def _part(self, batch: Batch) -> Batch:
-        step, samples, photos, labels = batch
-        few = max(2 * self.recipe.accumulate, len(samples) // PART)
-        return step, samples[:few], photos[:few], labels[:few]
+        return {"step": step, "first": max(0.0, first - step)}
 
     def _seconds(self, stepper: Stepper, batch: Batch, moment: tuple[int, int]) -> float:
         """Return the seconds of a step at a moment of the run: an epoch, and a step of it."""
