@@ -64,7 +64,7 @@ def command(
         Option(
             metavar="auto|exact|KEY=VALUE",
             help="How steps are computed: measured, the same everywhere, or as set: layout, "
-            "precision, compile, threads; repeatable.",
+            "precision, convolution, compile, threads; repeatable.",
         ),
     ] = None,
     workers: Workers = None,
