@@ -212,7 +212,8 @@ def test_receptive_field_equals_what_a_spoilt_pixel_spoils(changes: dict[str, An
     )
     for name, (field, stride) in spec.plan.reaches().items():
         column = maps[name][:, 0, 0, :]
-        assert -(-width // column.shape[1]) in (stride, stride - 1)
+        # Most layers round sides up; max pools of even windows round them down.
+        assert -(-width // column.shape[1]) in (stride - 1, stride, stride + 1)
         seen = column[:, column.shape[1] // 2].isnan().nonzero()
         assert int(seen.max() - seen.min()) + 1 == field, name
 
