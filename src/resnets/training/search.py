@@ -28,7 +28,7 @@ FEWEST = 150
 """Steps: of a run with fewer, two are more than a fiftieth already."""
 SHARE, MOST = 0.02, 60.0
 """What a search may take: a part of the run's time, and seconds."""
-PARTS = 8
+PARTS = 14
 """A trial's timed steps take about this part of it, if there can be more than one."""
 TRIAL = 3
 """Steps that a trial takes at least: the first, one that is timed, and the comparison of bf16."""
