@@ -30,18 +30,9 @@ PUBLIC = [
 # of one floor do not know each other, but all of a floor knows its top-level modules.
 FLOORS: tuple[tuple[str, ...], ...] = (
     (
-        *(
-            "errors",
-            "extras",
-            "files",
-            "timings",
-            "console",
-            "version",
-            "checks",
-            "durations",
-            "native",
-        ),
-        *("llvm", "layers", "axes", "plan", "unroll", "spec", "zoo", "diagram", "pages"),
+        *("errors", "extras", "files", "timings", "console", "version", "checks", "durations"),
+        *("llvm", "native"),
+        *("layers", "axes", "plan", "unroll", "spec", "zoo", "diagram", "pages"),
     ),
     ("nn", "keras"),
     ("data", "weights"),

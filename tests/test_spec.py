@@ -212,10 +212,11 @@ def test_receptive_field_equals_what_a_spoilt_pixel_spoils(changes: dict[str, An
     )
     for name, (field, stride) in spec.plan.reaches().items():
         column = maps[name][:, 0, 0, :]
-        # Most layers round sides up; max pools of even windows round them down.
-        assert -(-width // column.shape[1]) in (stride - 1, stride, stride + 1)
-        seen = column[:, column.shape[1] // 2].isnan().nonzero()
+        middle = column.shape[1] // 2
+        seen, following = (column[:, middle + i].isnan().nonzero() for i in (0, 1))
         assert int(seen.max() - seen.min()) + 1 == field, name
+        assert int(following.min() - seen.min()) == stride, name
+        assert column.shape[1] == spec.feature_shapes((9, width))[name][2]
 
 
 # -- structure ------------------------------------------------------------------------------------

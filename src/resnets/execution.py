@@ -75,7 +75,7 @@ def execute(
     speed = Speed.parse(config.speed)
     machine = Machine(**config.machine).of_rank(ranks.local)
     unmeasured = speed.on(Machine(machine.device))
-    check_winograd(machine)
+    check_winograd(machine)  # before photos are decoded
     machine.take()
     state = newest(folder, console, ranks)
     planned = Recipe.from_dict(config.recipe)

@@ -185,7 +185,9 @@ def _block(
     }[spec.block]
     strided = STRIDE_IN[spec.stride_in][spec.block]
     smooth = spec.antialias != "none" and stride > 1
+    pooled = {"aa": _subsample(spec, convs[strided][1], stride)} if smooth else {}
     early = spec.antialias == "max"  # before the norm, which then has a quarter of the work
+    at_once, activated_first = (pooled, {}) if early else ({}, pooled)
     entry = "" if activated and order.first == "na" else order.first
     slots = [entry, *[order.between] * (len(convs) - 1), order.last]
     begin = 1 if order.first else 0  # the number of the norm before the first convolution
@@ -197,17 +199,17 @@ def _block(
         slots[0] = ""
     for i, (ins, outs, kernel, groups) in enumerate(convs):
         branch |= _norm_act(spec, slots[i], ins, begin + i)
-        if smooth and not early and i == strided + 1:
-            branch["aa"] = _subsample(spec, ins, stride)
+        if i == strided + 1:
+            branch |= activated_first
         step = stride if i == strided and not smooth else 1
         normed = "n" in slots[i + 1]
         branch[f"conv{i + 1}"] = _conv(spec, ins, outs, kernel, step, groups, normed)
-        if smooth and early and i == strided:
-            branch["aa"] = _subsample(spec, outs, stride)
+        if i == strided:
+            branch |= at_once
     number = begin + len(convs)
     branch |= _norm_act(spec, order.last, outputs, number)
-    if smooth and not early and strided + 1 == len(convs):
-        branch["aa"] = _subsample(spec, outputs, stride)
+    if strided + 1 == len(convs):
+        branch |= activated_first
     if spec.attention != "none":
         branch["se"] = _gate(spec, outputs)
     return BlockPlan(before, branch, _norm_act(spec, order.after, outputs, number), shortcut)

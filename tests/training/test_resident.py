@@ -15,7 +15,7 @@ from resnets.data.preprocess import Preprocess
 from resnets.data.samples import Samples
 from resnets.training import resident
 from resnets.training.machine import Machine
-from resnets.training.resident import Fetched, Resident, photos_for
+from resnets.training.resident import Pinned, Resident, photos_for
 
 BROKEN = 3
 
@@ -45,11 +45,10 @@ def test_a_batch_is_the_caches() -> None:
     good, photos = cache.get(wanted)
     decoded = cache.decoded()
     assert decoded is not None
-    for source in (Fetched(cache, pin=False), Resident(*decoded, "cpu")):
-        own, images = source.get(wanted)
-        assert own.tolist() == good.tolist() == [7, 2, 2, 9]
-        assert torch.equal(images, torch.from_numpy(photos))
-        assert images.dtype == torch.uint8
+    own, images = Resident(*decoded, "cpu").get(wanted)
+    assert own.tolist() == good.tolist() == [7, 2, 2, 9]
+    assert torch.equal(images, torch.from_numpy(photos))
+    assert images.dtype == torch.uint8
 
 
 def test_what_is_not_decoded_is_not_all_there_is() -> None:
@@ -63,7 +62,7 @@ def test_what_is_not_decoded_is_not_all_there_is() -> None:
 @pytest.mark.parametrize(
     ("device", "free", "filled", "kind"),
     [
-        ("cpu", 1 << 40, True, "fetched"),
+        ("cpu", 1 << 40, True, "cache"),
         ("cuda", 1 << 40, True, "resident"),
         ("cuda:1", 1 << 40, True, "resident"),
         ("cuda", 4 * 10 * 9 * 9 * 3, True, "resident"),
@@ -81,12 +80,9 @@ def test_photos_that_fit_are_on_the_device(
     monkeypatch.setattr(resident, "Resident", Told)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 1 << 41))
     found = photos_for(make(filled=filled), Machine(device))
-    if kind == "resident":
-        assert isinstance(found, Told)
+    assert type(found) is {"resident": Told, "pinned": Pinned, "cache": ImageCache}[kind]
+    if isinstance(found, Told):
         assert found.device == device
-    else:
-        assert isinstance(found, Fetched)
-        assert found._pin == (kind == "pinned")
 
 
 def test_pinned_photos_are_copied_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,6 +93,8 @@ def test_pinned_photos_are_copied_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return images
 
     monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
-    good, images = Fetched(make(), pin=True).get(np.array([1, 2]))
+    cache = make()
+    good, images = Pinned(cache).get(np.array([1, BROKEN, 2]))
     assert told.count == 1
-    assert images.shape == (len(good), 9, 9, 3)
+    assert good.tolist() == [1, 2]
+    assert np.array_equal(images, cache.get(good)[1])

@@ -293,9 +293,8 @@ def test_winograd_that_cannot_be_had_is_refused(
     error = UserError("no C++ compiler")
     if why == str(error).removeprefix("no "):
         monkeypatch.setattr(speed, "library", lambda: (_ for _ in ()).throw(error))
-    trial = make(machine=Speed.parse(said).on(Machine("cpu", threads=1)))
     with pytest.raises(UserError, match="--speed convolution=winograd") as caught:
-        choose_speed(Speed.parse(said), trial, Console())
+        speed.check_winograd(Speed.parse(said).on(Machine("cpu", threads=1)))
     assert why in str(caught.value)
 
 

@@ -7,7 +7,7 @@ import ctypes
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +123,10 @@ def _openmp() -> Path | None:
 # -- the two operations ---------------------------------------------------------------------------
 
 
-@torch.library.custom_op(
-    "resnets::winograd",
-    mutates_args=(),
-    device_types="cpu",
-    schema="(Tensor x, Tensor weight, int padding) -> Tensor",
-)
+_operation = partial(torch.library.custom_op, mutates_args=(), device_types="cpu")
+
+
+@_operation("resnets::winograd", schema="(Tensor x, Tensor weight, int padding) -> Tensor")
 def _convolve(x: Tensor, weight: Tensor, padding: int) -> Tensor:
     """Return the convolution ``N K H W`` of ``N C H W`` with filters ``K C 3 3``."""
     _check(x, weight, padding)
@@ -146,12 +144,7 @@ def _convolve(x: Tensor, weight: Tensor, padding: int) -> Tensor:
     return y
 
 
-@torch.library.custom_op(
-    "resnets::winograd_weight",
-    mutates_args=(),
-    device_types="cpu",
-    schema="(Tensor x, Tensor gradient, int padding) -> Tensor",
-)
+@_operation("resnets::winograd_weight", schema="(Tensor x, Tensor gradient, int padding) -> Tensor")
 def _weight_gradient(x: Tensor, gradient: Tensor, padding: int) -> Tensor:
     """Return the gradient ``K C 3 3`` of the filters, from that of the outputs, ``N K H W``."""
     _check(x, gradient, padding)

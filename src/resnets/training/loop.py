@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -128,7 +128,9 @@ class Trainer:
         clock = time.perf_counter()
         self._pool()
         steps = range(progress.step, plan.steps)
-        batches = prefetch(self._batch, steps, self.workers)
+        # Chosen here, as loader threads would each bring all photos to the device.
+        source = self.pooled["train"] if self.pooled else self._photos
+        batches = prefetch(partial(self._batch, source), steps, self.workers)
         self.stepper.begin(progress.epoch)
         for step, (samples, photos) in zip(steps, batches, strict=True):
             labels = self.train.samples.labels[samples]
@@ -167,8 +169,7 @@ class Trainer:
         except Stopped:
             self._leave()
 
-    def _batch(self, step: int) -> tuple[NDArray[np.int64], NDArray[Any] | Tensor]:
-        source = self.pooled.get("train", self._photos)
+    def _batch(self, source: Photos, step: int) -> tuple[NDArray[np.int64], NDArray[Any] | Tensor]:
         return source.get(self.ranks.share(self.plan.batch(self.progress.epoch, step)))
 
     def _note(self, outcome: Outcome) -> None:

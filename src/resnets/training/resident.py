@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +19,9 @@ SHARE = 0.25
 class Photos(Protocol):
     """Where the photos of a batch come from."""
 
-    def get(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], Tensor]: ...
+    def get(
+        self, indices: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[Any] | Tensor]: ...
 
 
 class Resident:
@@ -34,26 +36,25 @@ class Resident:
         return good, self._images[torch.from_numpy(good).to(self._images.device)]
 
 
-class Fetched:
-    """Photos of a cache, pinned for CUDA, which copies them without another copy on the way."""
+class Pinned:
+    """Photos of a cache, where CUDA copies them from without another copy on the way."""
 
-    def __init__(self, cache: ImageCache, pin: bool) -> None:
-        self._cache, self._pin = cache, pin
+    def __init__(self, cache: ImageCache) -> None:
+        self._cache = cache
 
     def get(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], Tensor]:
         """Return those of the samples that decode, and their photos ``N H W C``."""
         good, photos = self._cache.get(indices)
-        images = torch.from_numpy(photos)
-        return good, images.pin_memory() if self._pin else images
+        return good, torch.from_numpy(photos).pin_memory()
 
 
 def photos_for(cache: ImageCache, machine: Machine) -> Photos:
     """Return the photos of a cache as a machine's steps take them fastest: all of them on a GPU,
     where each has been decoded and there is room."""
     if not machine.device.startswith("cuda"):
-        return Fetched(cache, pin=False)
+        return cache
     decoded = cache.decoded()
     free, _ = torch.cuda.mem_get_info(machine.device)
     if decoded is None or decoded[0].nbytes > SHARE * free:
-        return Fetched(cache, pin=True)
+        return Pinned(cache)
     return Resident(*decoded, machine.device)

@@ -52,6 +52,7 @@ WINOGRAD: Change = {
     "precision": "fp32",
     "layout": "channels-last",
 }
+"""Winograd's convolutions, and what they need."""
 
 
 def axes(machine: Machine) -> dict[str, Sequence[Change]]:

@@ -97,7 +97,8 @@ def choose_speed(speed: Speed, trial: Trial, console: Console) -> Machine:
     `trial` has the machine with what is set.
 
     Raises:
-      UserError: compilation or Winograd's convolutions are asked for, and cannot be had.
+      UserError: compilation is asked for, and there is no compiler; or what the leading process has
+        chosen cannot be had on another's machine.
     """
     machine, text = trial.machine, ""
     if trial.recipe.linear:  # the network computes once, forwards
@@ -106,7 +107,6 @@ def choose_speed(speed: Speed, trial: Trial, console: Console) -> Machine:
     if trial.ranks.leads:
         if machine.compile:
             check_compiler(machine)
-        check_winograd(machine)
         if difference := trial.disagreement(machine):
             console.warn(f"{machine.manner()} differs from plain fp32: {difference}")
         found, remark = _measured(speed, trial) if speed.measured else (machine, "")
